@@ -1,0 +1,9 @@
+"""The package's own exception."""
+
+
+class PADNetError(ValueError):
+    """A request that cannot be carried out.
+
+    Every message names the value that is wrong, what is allowed and what to do about it. It is raised before any work
+    is done, or after the work has been undone. A `ValueError`, so that code that does not know this package catches it.
+    """

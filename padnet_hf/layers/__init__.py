@@ -1,0 +1,1 @@
+"""Dynamic layers built on PADWeight; they know no models."""

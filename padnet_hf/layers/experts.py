@@ -1,0 +1,140 @@
+"""A mixture of feed-forward experts on PADWeights.
+
+Axis letters: T tokens, H hidden, I inner, E experts, K chosen experts, U = I units (hidden neurons), d dynamic ones.
+"""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers.activations import ACT2FN
+from transformers.integrations.moe import ALL_EXPERTS_FUNCTIONS
+
+from padnet_hf.layers.rebuild import RebuiltInBackward
+from padnet_hf.partition.weight import PADWeight
+
+
+class ExpertsConfig(Protocol):
+    """What the experts read of a model's configuration."""
+
+    num_experts: int
+    hidden_size: int
+    intermediate_size: int
+    hidden_act: str
+    _experts_implementation: str | None
+
+
+@dataclass
+class BuiltExperts:
+    """Experts as plain tensors, with the attributes that transformers' experts implementations read of a module."""
+
+    up_proj: Tensor
+    up_proj_bias: Tensor
+    down_proj: Tensor
+    down_proj_bias: Tensor
+    act_fn: Callable[[Tensor], Tensor]
+    has_gate: bool = False
+    has_bias: bool = True
+    has_post_expert_norm: bool = False
+    is_transposed: bool = False
+    is_concatenated: bool = True
+    _is_expert_parallel: bool = False
+
+    @property
+    def num_experts(self) -> int:
+        return self.up_proj.shape[0]
+
+
+def experts_loop(experts: BuiltExperts, hidden: Tensor, index: Tensor, weights: Tensor) -> Tensor:
+    """The "eager" implementation: one expert after the other over the tokens that chose it.
+
+    hidden (T, H), index (T, K), weights (T, K) -> (T, H). Every expert is run, also without tokens: no branch depends on
+    data, so that the loop can be exported.
+    """
+    output = torch.zeros_like(hidden)
+    for expert in range(experts.num_experts):
+        token, slot = torch.where(index == expert)
+        inner = F.linear(hidden[token], experts.up_proj[expert], experts.up_proj_bias[expert])
+        outer = F.linear(experts.act_fn(inner), experts.down_proj[expert], experts.down_proj_bias[expert])
+        output = output.index_add(0, token, (outer * weights[token, slot, None]).to(output.dtype))
+    return output
+
+
+class PADExperts(nn.Module):
+    """E feed-forward networks (up, activation, down, with biases) whose weights may be partly static.
+
+    Fully dynamic or partitioned by element, every chosen expert is a whole network. Partitioned by unit, the static
+    neurons form one network that every token passes once, and the experts shrink to their dynamic neurons: since the
+    gates of a token sum to one, y = FFN_static(x) + sum_e g_e FFN_e(x).
+
+    The implementation of the routed part is `config._experts_implementation`: "eager", "grouped_mm" or any other that
+    transformers' ExpertsInterface knows.
+    """
+
+    def __init__(self, config: ExpertsConfig) -> None:
+        super().__init__()
+        self.config = config
+        experts, hidden, inner = config.num_experts, config.hidden_size, config.intermediate_size
+        self.up_proj = PADWeight(experts, (inner, hidden), unit_dim=0, ordered=False)
+        self.up_proj_bias = PADWeight(experts, (inner,), unit_dim=0, ordered=False)
+        self.down_proj = PADWeight(experts, (hidden, inner), unit_dim=1, ordered=False)
+        self.down_proj_bias = PADWeight(experts, (hidden,))
+        self.act_fn = ACT2FN[config.hidden_act]
+        self.rebuild_in_backward = True
+
+    def _weights(self) -> dict[str, PADWeight]:
+        return {name: module for name, module in self.named_children() if isinstance(module, PADWeight)}
+
+    @property
+    def is_static(self) -> bool:
+        return all(weight.is_static for weight in self._weights().values())
+
+    @property
+    def has_static_units(self) -> bool:
+        """Whether a static network stands beside the experts."""
+        return self.up_proj.granularity == "unit" and self.up_proj.phi is not None
+
+    def forward(self, hidden: Tensor, index: Tensor, weights: Tensor) -> Tensor:
+        """hidden (T, H), index (T, K) chosen experts, weights (T, K) gates summing to one -> (T, H)."""
+        if torch.is_autocast_enabled(hidden.device.type):
+            hidden = hidden.to(torch.get_autocast_dtype(hidden.device.type))
+        dtype = hidden.dtype
+        if self.is_static:
+            up, down = self.up_proj.static.to(dtype), self.down_proj.static.to(dtype)
+            inner = self.act_fn(F.linear(hidden, up, self.up_proj_bias.static.to(dtype)))
+            return F.linear(inner, down, self.down_proj_bias.static.to(dtype))
+        if self.has_static_units:
+            return self._units(hidden, index, weights)
+        built = {name: weight.build().to(dtype) for name, weight in self._weights().items()}
+        with self._rebuilt(built):
+            return self._routed(BuiltExperts(**built, act_fn=self.act_fn), hidden, index, weights)
+
+    def _units(self, hidden: Tensor, index: Tensor, weights: Tensor) -> Tensor:
+        """The unit partition. Scale factors go to the smallest tensor that carries them: activations, biases, gates."""
+        dtype = hidden.dtype
+        up, up_bias, down = self.up_proj, self.up_proj_bias, self.down_proj
+        (up_d, up_s), (bias_d, bias_s), (down_d, down_s) = up.scales(), up_bias.scales(), down.scales()
+        inner = self.act_fn(F.linear(hidden, (up.static * up_s).to(dtype), (up_bias.static * bias_s).to(dtype)))
+        static = F.linear(inner, (down.static * down_s).to(dtype))
+        dynamic = BuiltExperts(
+            up_proj=up.dynamic.to(dtype),
+            up_proj_bias=(up_bias.dynamic * bias_d).to(dtype),
+            down_proj=down.dynamic.to(dtype),
+            down_proj_bias=(self.down_proj_bias.build() / down_d).to(dtype),
+            act_fn=self.act_fn,
+        )
+        return static + self._routed(dynamic, hidden * up_d.to(dtype), index, weights * down_d)
+
+    def _routed(self, experts: BuiltExperts, hidden: Tensor, index: Tensor, weights: Tensor) -> Tensor:
+        implementation = ALL_EXPERTS_FUNCTIONS.get_interface(self.config._experts_implementation, experts_loop)
+        return implementation(experts, hidden, index, weights.to(hidden.dtype))
+
+    def _rebuilt(self, built: dict[str, Tensor]) -> AbstractContextManager:
+        packed = {name: w for name, w in self._weights().items() if w.phi is not None}
+        if not (packed and self.rebuild_in_backward and torch.is_grad_enabled()):
+            return nullcontext()
+        return RebuiltInBackward([(built[name], weight) for name, weight in packed.items()])

@@ -1,0 +1,55 @@
+"""The dynamic feed-forward layer: a router and its experts."""
+
+from typing import Protocol
+
+from torch import Tensor
+
+from padnet_hf.layers.experts import ExpertsConfig, PADExperts
+from padnet_hf.layers.router import NoisyTopKRouter
+from padnet_hf.partition.layer import MaskGroup, MultiplyAdds, PADLayer
+
+
+class FeedForwardConfig(ExpertsConfig, Protocol):
+    """What the layer reads of a model's configuration."""
+
+    num_experts_per_tok: int
+    router_noise: bool
+    router_noise_epsilon: float
+
+
+class PADFeedForward(PADLayer):
+    """Mixture-of-experts feed-forward layer with one router for whole experts.
+
+    Departure from upstream, which routes each linear layer by itself: half the routing, and what Mixtral does.
+    """
+
+    def __init__(self, config: FeedForwardConfig) -> None:
+        super().__init__()
+        self.router = NoisyTopKRouter(
+            config.hidden_size,
+            config.num_experts,
+            config.num_experts_per_tok,
+            noise=config.router_noise,
+            noise_epsilon=config.router_noise_epsilon,
+        )
+        self.experts = PADExperts(config)
+
+    def forward(self, hidden: Tensor, token_mask: Tensor | None = None, balance: bool = False) -> Tensor:
+        """hidden (..., H) -> (..., H); token_mask (...) is zero for padding, which the balance loss leaves out."""
+        tokens = hidden.reshape(-1, hidden.shape[-1])
+        _, weights, index, _ = self.router(tokens, token_mask, balance)
+        return self.experts(tokens, index, weights).view(hidden.shape)
+
+    def unit_group(self) -> MaskGroup:
+        experts = self.experts
+        return MaskGroup((experts.up_proj, experts.up_proj_bias, experts.down_proj), (experts.down_proj_bias,))
+
+    def multiply_adds(self) -> MultiplyAdds:
+        """Per token: up and down projection of every expert chosen, and of the static neurons once."""
+        up, chosen = self.experts.up_proj, self.router.top_k
+        inner, hidden = up.shape
+        dense = 2 * inner * hidden
+        if self.experts.is_static:
+            return MultiplyAdds(dense, chosen * dense, dense)
+        dynamic = up.num_dynamic if self.experts.has_static_units else inner
+        return MultiplyAdds(dense, chosen * dense, 2 * hidden * (chosen * dynamic + inner - dynamic))

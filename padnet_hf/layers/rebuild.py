@@ -1,0 +1,64 @@
+"""Built weights that are not kept for the backward pass, but built again there."""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.autograd.graph import saved_tensors_hooks
+
+from padnet_hf.partition.weight import PADWeight
+
+
+class _Source:
+    """Builds a weight again when the first of its saved views is asked for, and lets go of it after the last."""
+
+    def __init__(self, weight: PADWeight, dtype: torch.dtype) -> None:
+        self.weight = weight
+        self.dtype = dtype
+        self.num_saved = 0
+        self.num_pending = 0
+        self.built: Tensor | None = None
+
+    def view(self, size: torch.Size, stride: tuple[int, ...], offset: int) -> Tensor:
+        if self.built is None:
+            self.built = self.weight.build().detach().to(self.dtype)
+            self.num_pending = self.num_saved
+        view = self.built.as_strided(size, stride, offset)
+        self.num_pending -= 1
+        if self.num_pending == 0:
+            self.built = None
+        return view
+
+
+class _Saved(NamedTuple):
+    source: _Source
+    size: torch.Size
+    stride: tuple[int, ...]
+    offset: int
+
+
+class RebuiltInBackward(saved_tensors_hooks):
+    """Inside this context autograd saves, in place of a built weight or a view of it, the recipe to build it again.
+
+    A partitioned model would otherwise hold every layer's full copies from the forward to the backward pass, and take as
+    much memory as the fully dynamic one (ours; costs one more build per weight and step).
+
+    Args:
+        built: pairs of a built tensor (E, *shape), in any dtype, and the weight it was built from.
+    """
+
+    def __init__(self, built: Iterable[tuple[Tensor, PADWeight]]) -> None:
+        sources = {tensor.untyped_storage().data_ptr(): _Source(weight, tensor.dtype) for tensor, weight in built}
+
+        def pack(tensor: Tensor) -> Tensor | _Saved:
+            source = sources.get(tensor.untyped_storage().data_ptr())
+            if source is None:
+                return tensor
+            source.num_saved += 1
+            return _Saved(source, tensor.size(), tensor.stride(), tensor.storage_offset())
+
+        def unpack(saved: Tensor | _Saved) -> Tensor:
+            return saved.source.view(*saved[1:]) if isinstance(saved, _Saved) else saved
+
+        super().__init__(pack, unpack)

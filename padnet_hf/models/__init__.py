@@ -1,0 +1,1 @@
+"""Models on PAD layers, and the way to them from dense ones."""

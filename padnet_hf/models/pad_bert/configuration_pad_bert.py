@@ -1,0 +1,86 @@
+"""Configuration of PAD-BERT."""
+
+from typing import Any, Self
+
+from huggingface_hub.dataclasses import strict
+from transformers import BertConfig
+
+from padnet_hf.errors import PADNetError
+
+
+@strict
+class PADBertConfig(BertConfig):
+    """BERT whose feed-forward layers are mixtures of experts, fully or partially dynamic.
+
+    Attributes beside BertConfig's:
+        num_experts: E, copies of each dynamic feed-forward network (upstream: 8).
+        num_experts_per_tok: K, experts that each token passes, 1 to E (upstream: 2).
+        moe_layers: indices of the layers that are dynamic; None for all.
+        router_noise: whether training adds learned noise to the router's logits (upstream: yes).
+        router_noise_epsilon: least standard deviation of that noise (upstream: 1e-2).
+        router_init_std: standard deviation of the router's initial weights (upstream: 0).
+        balance_loss_coef: weight of the balance loss in the training loss (upstream: 1e-2).
+        output_router_logits: whether outputs carry the router logits of every dynamic layer.
+        dynamic_counts: after partition, the number of dynamic elements or units of every PADWeight by name.
+        partition: after partition, how it was made: PartitionConfig, samples, mask hash, package version.
+    """
+
+    model_type = "pad_bert"
+    keys_to_ignore_at_inference = ("past_key_values", "task_loss", "balance_loss", "router_logits")
+
+    num_experts: int = 8
+    num_experts_per_tok: int = 2
+    moe_layers: list[int] | None = None
+    router_noise: bool = True
+    router_noise_epsilon: float | int = 1e-2
+    router_init_std: float | int = 0.0
+    balance_loss_coef: float | int = 1e-2
+    output_router_logits: bool = False
+    dynamic_counts: dict | None = None
+    partition: dict | None = None
+
+    def __post_init__(self, **kwargs: Any) -> None:
+        super().__post_init__(**kwargs)
+        self._check_ranges()
+
+    def _check_ranges(self) -> None:
+        def check(valid: bool, name: str, allowed: str) -> None:
+            if not valid:
+                raise PADNetError(f"{name} is {getattr(self, name)!r}, but must be {allowed}.")
+
+        layers = self.num_hidden_layers
+        check(self.num_experts >= 1, "num_experts", "at least 1")
+        check(1 <= self.num_experts_per_tok <= self.num_experts, "num_experts_per_tok",
+              f"from 1 to num_experts, which is {self.num_experts}")
+        check(self.moe_layers is None or all(0 <= layer < layers for layer in self.moe_layers), "moe_layers",
+              f"None for all layers, or a list of layer numbers from 0 to {layers - 1}")
+        for name in ("router_noise_epsilon", "router_init_std", "balance_loss_coef"):
+            check(getattr(self, name) >= 0, name, "0 or larger")
+        check(not self.is_decoder, "is_decoder", "False: PAD-BERT is an encoder")
+        granularity = (self.partition or {}).get("granularity", "element")
+        if granularity not in ("element", "unit"):
+            raise PADNetError(f"partition['granularity'] is {granularity!r}, but must be 'element' or 'unit'.")
+
+    def is_moe_layer(self, layer: int) -> bool:
+        """Whether the feed-forward layer of this BERT layer is dynamic."""
+        return self.moe_layers is None or layer in self.moe_layers
+
+    @classmethod
+    def from_dense(cls, dense: BertConfig, **fields: Any) -> Self:
+        """The configuration of `dense` with these fields set or changed."""
+        known = dense.to_dict()
+        for name in ("model_type", "architectures", "transformers_version", "_name_or_path"):
+            known.pop(name, None)
+        if fields.keys() & {"num_labels", "id2label", "label2id"}:
+            known.pop("id2label", None), known.pop("label2id", None)
+        return cls(**(known | fields))
+
+    def to_dense(self) -> BertConfig:
+        """The configuration of the stock model: the same without what PAD-BERT adds."""
+        known = self.to_dict()
+        for name in ("model_type", "architectures", "transformers_version", "_name_or_path", *PADBertConfig.__annotations__):
+            known.pop(name, None)
+        return BertConfig(**known)
+
+
+__all__ = ["PADBertConfig"]

@@ -1,0 +1,195 @@
+"""What every PAD model adds to a transformers model: its partition, its report, the way from dense and back."""
+
+from collections.abc import Mapping
+from os import PathLike
+from typing import Any, ClassVar, Self
+
+import torch
+from safetensors import SafetensorError
+from torch import Tensor
+from transformers import AutoConfig, PreTrainedModel
+from transformers.configuration_utils import PreTrainedConfig
+from transformers.initialization import copy_, normal_, zeros_
+
+from padnet_hf.errors import PADNetError
+from padnet_hf.models.upcycle import load_copies, merged_state
+from padnet_hf.partition.layer import hash_masks, mask_groups, pad_weights
+from padnet_hf.partition.packing import first_positions, unpack_mask
+from padnet_hf.partition.report import PartitionReport, report
+from padnet_hf.partition.weight import PADWeight
+from padnet_hf.version import __version__
+
+
+class PADModelMixin(PreTrainedModel):
+    """Base class of PAD models, before transformers' own base class of the family.
+
+    A subclass names its stock counterpart (`dense_class`), and how the names of its PADWeights differ from the names of
+    the dense weights (`dense_names`).
+    """
+
+    dense_class: ClassVar[type[PreTrainedModel]]
+    dense_names: ClassVar[Mapping[str, str]] = {}
+
+    # Partition
+
+    @property
+    def is_partitioned(self) -> bool:
+        return self.config.partition is not None
+
+    def partition_report(self) -> PartitionReport:
+        """Dynamic ratio, parameters, bytes and multiply-adds of every PAD layer and of the whole model, as it is."""
+        return report(self, self.config.partition)
+
+    def record_partition(self, record: Mapping[str, Any]) -> None:
+        """Write into the configuration what a checkpoint needs to be loaded: counts, and how they came about."""
+        self.config.dynamic_counts = {
+            self._name_in_base(name): weight.num_dynamic for name, weight in pad_weights(self).items()
+        }
+        self.config.partition = {**record, "padnet_hf_version": __version__}
+
+    def cache_built_weights(self, cache: bool = True) -> None:
+        """In evaluation without gradients, keep element-partitioned weights built (more memory, less time) or not."""
+        for weight in pad_weights(self).values():
+            weight.cache = cache
+
+    def _name_in_base(self, name: str) -> str:
+        return name.removeprefix(f"{self.base_model_prefix}.")
+
+    def _make_room(self) -> None:
+        """Give every PADWeight the form that `config.dynamic_counts` says. Raises PADNetError where they disagree."""
+        counts, weights = self.config.dynamic_counts, pad_weights(self)
+        if counts is None:
+            return
+        granularity = (self.config.partition or {}).get("granularity", "element")
+        names = {self._name_in_base(name) for name in weights}
+        if not isinstance(counts, dict) or set(counts) != names:
+            wrong = sorted(set(counts) ^ names)[:3] if isinstance(counts, dict) else repr(counts)
+            raise PADNetError(
+                f"dynamic_counts in the configuration must give one count for each of the model's {len(names)} PAD "
+                f"weights; missing or unknown: {wrong}. Restore the config.json that was saved with the checkpoint."
+            )
+        for name, weight in weights.items():
+            try:
+                weight.make_room(counts[self._name_in_base(name)], granularity)
+            except PADNetError as error:
+                raise PADNetError(f"dynamic_counts of {self._name_in_base(name)!r}: {error}") from None
+
+    @torch.no_grad()
+    def _init_weights(self, module: torch.nn.Module) -> None:
+        super()._init_weights(module)
+        if isinstance(module, PADWeight):
+            for parameter in (module.dynamic, module.static):
+                if parameter is not None:
+                    is_bias = len(module.shape) == 1
+                    zeros_(parameter) if is_bias else normal_(parameter, std=self.config.initializer_range)
+            if module.phi is not None:
+                zeros_(module.phi)
+            if module.mask_bits is not None:
+                total = module.num_candidates(module.granularity)
+                copy_(module.mask_bits, first_positions(module.num_dynamic, total))
+
+    # Loading
+
+    @classmethod
+    def from_pretrained(cls, *args: Any, **kwargs: Any) -> Any:
+        """transformers' from_pretrained, and then a check that masks and configuration belong together."""
+        try:
+            loaded = super().from_pretrained(*args, **kwargs)
+        except (RuntimeError, SafetensorError) as error:
+            source = args[0] if args else kwargs.get("pretrained_model_name_or_path")
+            raise PADNetError(
+                f"the weights in {str(source)!r} cannot be loaded as {cls.__name__}: the file is damaged, or config.json "
+                f"(sizes, dynamic_counts) was not saved with it. Download or save the checkpoint again. Cause: {error}"
+            ) from error
+        (loaded[0] if isinstance(loaded, tuple) else loaded).check_masks()
+        return loaded
+
+    def check_masks(self) -> None:
+        """Raise PADNetError if a mask has other than its count of set bits, or the masks are not the recorded ones."""
+        for name, weight in pad_weights(self).items():
+            if weight.mask_bits is None or weight.mask_bits.is_meta:
+                continue
+            num_set = int(unpack_mask(weight.mask_bits, weight.mask_bits.numel() * 8).sum())
+            if num_set != weight.num_dynamic or int(weight.mask().sum()) != num_set:
+                raise PADNetError(
+                    f"the mask of {name} has {num_set} set bits, but dynamic_counts says {weight.num_dynamic}; the "
+                    "checkpoint is damaged, download or save it again."
+                )
+        record = self.config.partition or {}
+        if record.get("granularity") != "element" or not record.get("mask_hash"):
+            return  # the units of a feed-forward layer are stored in their new order, without a mask
+        weights = [group.weights[0] for group in mask_groups(self, "element")]
+        if any(weight.values.is_meta for weight in weights):
+            return
+        if (found := hash_masks(weight.mask() for weight in weights)) != record["mask_hash"]:
+            raise PADNetError(
+                f"the masks have the hash {found[:12]}..., but the partition recorded {record['mask_hash'][:12]}...; the "
+                "checkpoint is damaged or its config.json belongs to another one."
+            )
+
+    # From dense and back
+
+    @classmethod
+    def from_dense(
+        cls,
+        dense: PreTrainedModel | str | PathLike[str],
+        num_experts: int = 8,
+        num_experts_per_tok: int = 2,
+        **config: Any,
+    ) -> Self:
+        """Upcycle a dense checkpoint: every feed-forward weight is copied `num_experts` times, the rest taken over.
+
+        The result is fully dynamic and gives the dense model's logits.
+
+        Args:
+            dense: a stock transformers model, or the name or folder of a checkpoint. A model of another class than this
+                one's counterpart (say, one without a head) is taken as far as it goes, the rest is initialised.
+            num_experts: E, copies of each feed-forward network.
+            num_experts_per_tok: K, experts that each token passes, 1 to E.
+            config: further fields of the configuration (num_labels, id2label, moe_layers, router_noise, ...).
+
+        Raises:
+            PADNetError: the checkpoint is of another family, or a value is out of range.
+        """
+        stock = dense.config if isinstance(dense, PreTrainedModel) else AutoConfig.from_pretrained(dense)
+        family = cls.dense_class.config_class.model_type
+        if stock.model_type != family:
+            raise PADNetError(
+                f"{cls.__name__}.from_dense takes a checkpoint of model type {family!r}, but {_describe(dense)} is of type "
+                f"{stock.model_type!r}."
+            )
+        config |= {"num_experts": num_experts, "num_experts_per_tok": num_experts_per_tok}
+        target = cls.config_class.from_dense(stock, **config)
+        source = _load_dense(cls.dense_class, dense, target)
+        model = cls(target).to(source.dtype)
+        load_copies(model, source.state_dict(), cls.dense_names)
+        return model.train(source.training)
+
+    def to_dense(self) -> PreTrainedModel:
+        """A stock transformers model with the same logits.
+
+        Raises PADNetError unless the copies of every weight are equal: nothing dynamic is left (dynamic_ratio 0), or
+        the copies have not been trained apart yet.
+        """
+        state = merged_state(self, self.dense_names)
+        dense = self.dense_class(self.config.to_dense()).to(self.dtype)
+        dense.load_state_dict(state)
+        return dense.to(self.device).train(self.training)
+
+
+def _describe(dense: PreTrainedModel | str | PathLike[str]) -> str:
+    return f"this {type(dense).__name__}" if isinstance(dense, PreTrainedModel) else repr(str(dense))
+
+
+def _load_dense(
+    dense_class: type[PreTrainedModel], dense: PreTrainedModel | str | PathLike[str], config: PreTrainedConfig
+) -> PreTrainedModel:
+    stock = config.to_dense()
+    if not isinstance(dense, PreTrainedModel):
+        return dense_class.from_pretrained(dense, config=stock)
+    if type(dense) is dense_class:
+        return dense
+    model = dense_class(stock).to(dense.dtype)
+    base: dict[str, Tensor] = getattr(dense, dense.base_model_prefix, dense).state_dict()
+    getattr(model, model.base_model_prefix, model).load_state_dict(base, strict=False)
+    return model

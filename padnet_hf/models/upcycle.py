@@ -1,0 +1,68 @@
+"""Upcycling: from the weights of a dense model to E copies of them, and back where the copies agree."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from padnet_hf.errors import PADNetError
+from padnet_hf.partition.layer import PADLayer, pad_layers, pad_weights
+
+
+def dense_name(name: str, names: Mapping[str, str]) -> str:
+    """Name of the dense weight that the PADWeight called `name` was copied from; `names` maps the ends that differ."""
+    for suffix, dense_suffix in names.items():
+        if name.endswith(suffix):
+            return name.removesuffix(suffix) + dense_suffix
+    return name
+
+
+@torch.no_grad()
+def load_copies(model: nn.Module, dense: Mapping[str, Tensor], names: Mapping[str, str]) -> None:
+    """Fill a fully dynamic model from a dense state dict: PADWeights get E copies, all else the same value.
+
+    Routers keep their initial values. Raises PADNetError if a weight is missing or of another shape.
+    """
+    remaining = dict(dense)
+    weights = pad_weights(model)
+    for name, weight in weights.items():
+        source = remaining.pop(dense_name(name, names), None)
+        if source is None or source.shape != weight.shape:
+            found = "missing" if source is None else f"of shape {tuple(source.shape)}"
+            raise PADNetError(
+                f"the dense weight {dense_name(name, names)!r} is {found}, but {name} needs the shape {tuple(weight.shape)}."
+            )
+        weight.dynamic.copy_(source.expand_as(weight.dynamic))
+    missing, unexpected = model.load_state_dict(remaining, strict=False)
+    missing = set(missing) - _own_parameters(model)
+    if missing or unexpected:
+        raise PADNetError(
+            f"the dense model does not fit: missing {sorted(missing)[:3]}, unexpected {sorted(unexpected)[:3]}."
+        )
+
+
+def merged_state(model: nn.Module, names: Mapping[str, str]) -> dict[str, Tensor]:
+    """The state dict of the dense model that this one equals. Raises PADNetError where copies differ."""
+    own = _own_parameters(model)
+    state = {name: tensor for name, tensor in model.state_dict().items() if name not in own}
+    for name, weight in pad_weights(model).items():
+        if weight.dynamic is not None and not bool((weight.dynamic == weight.dynamic[:1]).all()):
+            raise PADNetError(
+                f"the {weight.num_copies} copies of {name} differ ({weight.num_dynamic_elements} of "
+                f"{weight.shape.numel()} elements are dynamic), so no dense model gives the same logits; "
+                "partition a fully dynamic model with dynamic_ratio=0 before training to get one that stays dense."
+            )
+        with torch.no_grad():
+            state[dense_name(name, names)] = weight.build()[0]
+    return state
+
+
+def _own_parameters(model: nn.Module) -> set[str]:
+    """State dict keys inside PAD layers: those of PADWeights, and routers."""
+    return {
+        f"{name}.{key}" for name, layer in pad_layers(model).items() for key in _keys(layer)
+    }
+
+
+def _keys(layer: PADLayer) -> list[str]:
+    return list(layer.state_dict())

@@ -1,0 +1,167 @@
+"""Iterative mode partition (PAD-Net, section 3.3): choose the dynamic share from a few batches, before training."""
+
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+from padnet_hf.errors import PADNetError
+from padnet_hf.partition.config import PartitionConfig
+from padnet_hf.partition.criteria import criterion_named
+from padnet_hf.partition.layer import MaskGroup, hash_masks, mask_groups, pad_weights
+from padnet_hf.partition.report import PartitionReport, report
+from padnet_hf.partition.scoring import Batch, make_static, no_trace, score_weights
+from padnet_hf.partition.selection import select_elements, select_units
+from padnet_hf.partition.weight import Granularity, PADWeight, WeightState
+
+
+def partition(
+    model: nn.Module,
+    batches: Iterable[Batch] | None = None,
+    config: PartitionConfig | None = None,
+    *,
+    progress: bool = True,
+) -> PartitionReport:
+    """Make all but the chosen share of a fully dynamic model static, in place; its parameters are compact afterwards.
+
+    Call it before the optimizer and any wrapping (DDP, FSDP) exist: parameters are replaced. On an error or an interrupt
+    the model is as it was. With several processes (torch.distributed) every process calls it with its own batches;
+    scores are summed, so all choose the same.
+
+    Args:
+        model: any module with PAD layers, for instance a `PADBertForSequenceClassification`.
+        batches: keyword dictionaries for `model`, labels included, so that it gives a loss. The first
+            `config.num_batches` are used, in every round. Criteria without gradients, and ratios 0 and 1, need none.
+        config: how to choose; `PartitionConfig()` if not given.
+        progress: show a progress bar.
+
+    Returns:
+        What became of every layer, and sizes before and after.
+
+    Raises:
+        PADNetError: no PAD layers, partitioned already, no batches, a batch without or with a non-finite loss.
+    """
+    config = config or PartitionConfig()
+    _check_model(model)
+    needs_batches = criterion_named(config.criterion).needs_gradients and 0 < config.dynamic_ratio < 1
+    taken = _take(batches, config.num_batches) if needs_batches else []
+    groups = mask_groups(model, config.granularity)
+    masks = _choose(model, groups, taken, config, progress)
+    states = _states(groups, masks, config.granularity)
+    record = config.to_dict() | {"num_samples": _count_samples(taken), "mask_hash": hash_masks(masks)}
+    with _undone_on_error(states):
+        for weight, state in states.items():
+            weight.become(state, config.granularity)
+        if hasattr(model, "record_partition"):
+            model.record_partition(record)
+    return report(model, record)
+
+
+def _check_model(model: nn.Module) -> None:
+    weights = pad_weights(model)
+    if not weights:
+        raise PADNetError(
+            f"{type(model).__name__} has no dynamic layers to partition; build one first, for instance with "
+            "PADBertForSequenceClassification.from_dense(...)."
+        )
+    partitioned = [name for name, weight in weights.items() if not weight.is_fully_dynamic]
+    if partitioned or getattr(model, "is_partitioned", False):
+        raise PADNetError(
+            f"this {type(model).__name__} is partitioned already; to choose again, start from the fully dynamic model "
+            "(from_dense, or its checkpoint)."
+        )
+
+
+def _take(batches: Iterable[Batch] | None, count: int) -> list[Batch]:
+    with torch.random.fork_rng(devices=[]):  # a DataLoader draws from the global generator
+        taken = list(itertools.islice(batches or (), count))
+    if not taken:
+        raise PADNetError(
+            f"there are no calibration batches, but this criterion needs at least 1 (num_batches is {count}); pass an "
+            "iterable of keyword dictionaries with labels, for instance a DataLoader."
+        )
+    return taken
+
+
+def _choose(
+    model: nn.Module, groups: Sequence[MaskGroup], batches: Sequence[Batch], config: PartitionConfig, progress: bool
+) -> list[Tensor]:
+    """The masks of IMP's last round, (N,) or (U,) bool for each of `groups`."""
+    sizes = [group.weights[0].num_candidates(config.granularity) for group in groups]
+    devices = [group.weights[0].values.device for group in groups]
+    masks = [torch.ones(size, dtype=torch.bool, device=device) for size, device in zip(sizes, devices, strict=True)]
+    if config.dynamic_ratio in (0, 1):
+        return [mask & bool(config.dynamic_ratio) for mask in masks]
+    select = select_elements if config.granularity == "element" else select_units
+    criterion = criterion_named(config.criterion)
+    weights = [weight for group in groups for weight in group.weights]
+    generator = torch.Generator().manual_seed(config.seed)
+    steps = config.num_rounds * max(len(batches), 1)
+    with no_trace(model, weights), tqdm(total=steps, desc="partition", unit="batch", disable=not progress) as bar:
+        for number in range(1, config.num_rounds + 1):
+            contributions = iter(score_weights(model, weights, batches, criterion, generator, bar.update))
+            scores = [_group_scores(group, contributions, config.granularity) for group in groups]
+            for score, mask in zip(scores, masks, strict=True):
+                score[~mask] = -1  # out of the running
+            masks = select(scores, config.share_after(number), config.scope)
+            if number < config.num_rounds:
+                for group, mask in zip(groups, masks, strict=True):
+                    for weight in group.weights:
+                        make_static(weight, _over_shape(mask, weight, config.granularity), config.static_branch)
+        bar.update(steps - bar.n)
+    return masks
+
+
+def _group_scores(group: MaskGroup, contributions: Iterator[Tensor], granularity: Granularity) -> Tensor:
+    """Scores (N,) or (U,): a unit's contributions are summed over all its elements before the magnitude is taken."""
+    total = 0
+    for weight in group.weights:
+        contribution = next(contributions)
+        if granularity == "unit":
+            contribution = contribution.movedim(weight.unit_dim, 0).reshape(weight.shape[weight.unit_dim], -1).sum(dim=1)
+        total = total + contribution.flatten()
+    return total.abs()
+
+
+def _over_shape(mask: Tensor, weight: PADWeight, granularity: Granularity) -> Tensor:
+    """Mask over candidates -> mask that broadcasts over one copy of the weight."""
+    if granularity == "element":
+        return mask.view(weight.shape)
+    return mask.view([-1 if dim == weight.unit_dim else 1 for dim in range(len(weight.shape))])
+
+
+def _states(
+    groups: Sequence[MaskGroup], masks: Sequence[Tensor], granularity: Granularity
+) -> dict[PADWeight, WeightState]:
+    states = {}
+    for group, mask in zip(groups, masks, strict=True):
+        for weight in group.weights:
+            states[weight] = weight.partitioned_state(mask, granularity)
+        for weight in group.followers:
+            states[weight] = weight.partitioned_state(mask.any().view(1), granularity)
+    return states
+
+
+@contextmanager
+def _undone_on_error(weights: Iterable[PADWeight]) -> Iterator[None]:
+    before = {weight: (weight.state(), weight.granularity) for weight in weights}
+    try:
+        yield
+    except BaseException:
+        for weight, (state, granularity) in before.items():
+            weight.become(state, granularity)
+        raise
+
+
+def _count_samples(batches: Sequence[Batch]) -> int:
+    """Samples in these batches, over all processes."""
+    count = sum(next((len(v) for v in batch.values() if isinstance(v, Tensor) and v.dim()), 0) for batch in batches)
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        counts: list[Any] = [0] * torch.distributed.get_world_size()
+        torch.distributed.all_gather_object(counts, count)
+        return sum(counts)
+    return count

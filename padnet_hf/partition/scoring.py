@@ -1,0 +1,115 @@
+"""Scores of all candidates from a few batches, leaving no trace on the model.
+
+Only ordinary backward passes are needed: each weight's gradient is reduced over its copies as soon as it is complete,
+and dropped. Extra memory is one float32 tensor of N scores per weight, and one weight's gradient at a time.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from padnet_hf.errors import PADNetError
+from padnet_hf.partition.criteria import Criterion
+from padnet_hf.partition.packing import mean_over_copies
+from padnet_hf.partition.weight import PADWeight
+
+Batch = Mapping[str, Any]
+
+
+@contextmanager
+def no_trace(model: nn.Module, weights: Sequence[PADWeight]) -> Iterator[None]:
+    """Evaluation mode with gradients for `weights` alone; everything comes back as it was, on errors too.
+
+    Restored: training mode of every module, gradients, requires_grad, random number generators, and the weights' values.
+    """
+    modes = {module: module.training for module in model.modules()}
+    parameters = {p: (p.requires_grad, p.grad) for p in model.parameters()}
+    trained = {weight.dynamic for weight in weights}
+    originals = {p: _compact_copy(p) for p in trained}
+    devices = sorted({p.device.index or 0 for p in parameters if p.device.type == "cuda"})
+    try:
+        with torch.random.fork_rng(devices):
+            model.eval()
+            for parameter in parameters:
+                parameter.requires_grad_(parameter in trained).grad = None
+            yield
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+        for parameter, (requires_grad, gradient) in parameters.items():
+            parameter.requires_grad_(requires_grad).grad = gradient
+        with torch.no_grad():
+            for parameter, original in originals.items():
+                parameter.copy_(original)
+
+
+def _compact_copy(dynamic: Tensor) -> Tensor:
+    """A copy of (E, *shape) to restore from: of one copy only where all are equal, as after upcycling."""
+    dynamic = dynamic.detach()
+    return dynamic[:1].clone() if bool((dynamic == dynamic[:1]).all()) else dynamic.clone()
+
+
+def make_static(weight: PADWeight, mask: Tensor, branch: str) -> None:
+    """Show what the elements outside `mask` (*shape) bool do once static: nothing ("drop") or their mean ("keep")."""
+    with torch.no_grad():
+        values = mean_over_copies(weight.dynamic) if branch == "keep" else torch.zeros_like(weight.dynamic[0])
+        for copy in weight.dynamic:
+            torch.where(mask, copy, values, out=copy)
+
+
+def score_weights(
+    model: nn.Module,
+    weights: Sequence[PADWeight],
+    batches: Sequence[Batch],
+    criterion: Criterion,
+    generator: torch.Generator,
+    on_batch: Callable[[], object] = lambda: None,
+) -> list[Tensor]:
+    """Signed contributions (*shape) float32 per weight, summed over batches and over all processes.
+
+    Call inside `no_trace`. Raises PADNetError if a batch gives no loss, or one that is not finite.
+    """
+    if not criterion.needs_gradients:
+        return [criterion.score(weight.dynamic.detach(), None, generator) for weight in weights]
+    totals = {weight.dynamic: torch.zeros(weight.shape, device=weight.dynamic.device) for weight in weights}
+
+    def reduce_over_copies(parameter: Tensor) -> None:
+        totals[parameter] += criterion.score(parameter.detach(), parameter.grad, generator)
+        parameter.grad = None
+
+    hooks = [parameter.register_post_accumulate_grad_hook(reduce_over_copies) for parameter in totals]
+    try:
+        with torch.enable_grad():
+            for index, batch in enumerate(batches):
+                _loss(model, batch, index).backward()
+                on_batch()
+    finally:
+        for hook in hooks:
+            hook.remove()
+    scores = list(totals.values())
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        for score in scores:
+            torch.distributed.all_reduce(score)
+    if not all(bool(score.isfinite().all()) for score in scores):
+        raise PADNetError("the gradients of the calibration batches are not finite; lower the loss scale, or use float32.")
+    return scores
+
+
+def _loss(model: nn.Module, batch: Batch, index: int) -> Tensor:
+    device = next(model.parameters()).device
+    output = model(**{key: value.to(device) if isinstance(value, Tensor) else value for key, value in batch.items()})
+    loss = output.get("loss") if isinstance(output, Mapping) else getattr(output, "loss", None)
+    if loss is None:
+        raise PADNetError(
+            f"calibration batch {index} gives no loss, and scores are made from the loss's gradient: it has the keys "
+            f"{sorted(batch)}; add the labels under the name that {type(model).__name__}.forward takes ('labels')."
+        )
+    if not math.isfinite(loss.item()):
+        raise PADNetError(
+            f"the loss of calibration batch {index} is {loss.item()}, but must be finite; look at its inputs and labels."
+        )
+    return loss

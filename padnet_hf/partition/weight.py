@@ -1,0 +1,239 @@
+"""PADWeight: the one module that holds E copies of a weight, fully dynamic or partitioned.
+
+Axis letters: E copies, N elements of one copy, U units of one copy, n or d dynamic elements or units.
+"""
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from padnet_hf.errors import PADNetError
+from padnet_hf.partition.packing import (
+    first_positions,
+    mean_over_copies,
+    merge,
+    num_mask_bytes,
+    pack_mask,
+    unpack_mask,
+)
+
+Granularity = Literal["element", "unit"]
+
+WeightState = dict[str, Tensor]
+"""The tensors of a PADWeight by name: some of `dynamic`, `static`, `phi`, `mask_bits`."""
+
+
+class PADWeight(nn.Module):
+    """E copies of a weight of shape `shape`; after partition, part of it in E copies and the rest in one.
+
+    The compact tensors are the parameters, nothing dense is kept beside them. What exists depends on the count of
+    dynamic candidates (elements, or units along `unit_dim`):
+
+    | count | tensors |
+    |---|---|
+    | all | `dynamic` (E, *shape) |
+    | none | `static` (*shape) |
+    | n of N elements | `dynamic` (E, n), `static` (N-n,), `phi` (), `mask_bits` (ceil(N/8),) uint8 |
+    | d of U units | `dynamic` (E, ..d..), `static` (..U-d..), `phi` (), and `mask_bits` (ceil(U/8),) if `ordered` |
+
+    The forward pass sees lambda_d * M * Theta_dynamic + lambda_s * (1 - M) * Theta_static with lambda_d = 2 sigmoid(phi)
+    and lambda_s = 2 - lambda_d (PAD-Net, section 3; the sigmoid is upstream's). phi starts at 0, both scales at 1.
+
+    Args:
+        num_copies: E, at least 1.
+        shape: shape of one copy.
+        unit_dim: the dimension of `shape` along which units lie; None for a weight that belongs to no unit and is
+            dynamic or static as a whole when the granularity is `unit` (a feed-forward layer's output bias).
+        ordered: whether the order of units matters. Where it does not (the inner neurons of a feed-forward layer), the
+            dynamic units come first and no mask is stored.
+    """
+
+    mask_bits: Tensor | None
+
+    def __init__(
+        self, num_copies: int, shape: tuple[int, ...], *, unit_dim: int | None = None, ordered: bool = True
+    ) -> None:
+        super().__init__()
+        self.num_copies = num_copies
+        self.shape = torch.Size(shape)
+        self.unit_dim = unit_dim
+        self.ordered = ordered
+        self.granularity: Granularity = "element"
+        self.cache = False
+        self._cached: tuple[tuple[int, ...], Tensor] | None = None
+        self._indexed: tuple[Tensor, Tensor, Tensor] | None = None
+        for name in ("dynamic", "static", "phi"):
+            self.register_parameter(name, None)
+        self.register_buffer("mask_bits", None)
+        self.become({"dynamic": torch.empty(num_copies, *shape)})
+
+    # What it is
+
+    def num_candidates(self, granularity: Granularity) -> int:
+        """How many parts can be dynamic or static each by itself: N elements or U units (1 if it has no units)."""
+        if granularity == "element":
+            return self.shape.numel()
+        return 1 if self.unit_dim is None else self.shape[self.unit_dim]
+
+    @property
+    def is_fully_dynamic(self) -> bool:
+        return self.static is None
+
+    @property
+    def is_static(self) -> bool:
+        return self.dynamic is None
+
+    @property
+    def num_dynamic(self) -> int:
+        """Dynamic candidates, in elements or units as `granularity` says."""
+        if self.is_fully_dynamic:
+            return self.num_candidates(self.granularity)
+        if self.is_static:
+            return 0
+        return self.dynamic.shape[1 if self.granularity == "element" else 1 + self.unit_dim]
+
+    @property
+    def num_dynamic_elements(self) -> int:
+        return 0 if self.is_static else self.dynamic.numel() // self.num_copies
+
+    @property
+    def values(self) -> nn.Parameter:
+        """A parameter that exists in every form, for its dtype and device."""
+        return self.static if self.dynamic is None else self.dynamic
+
+    def mask(self) -> Tensor:
+        """Which candidates are dynamic, (N,) or (U,) bool; for unordered units, in the order they are stored in."""
+        total = self.num_candidates(self.granularity)
+        if self.mask_bits is not None:
+            return unpack_mask(self.mask_bits, total)
+        return torch.arange(total, device=self.values.device) < self.num_dynamic
+
+    # What it becomes
+
+    def state_shapes(self, num_dynamic: int, granularity: Granularity) -> dict[str, tuple[tuple[int, ...], torch.dtype]]:
+        """Shape and dtype of every tensor that exists when `num_dynamic` candidates are dynamic.
+
+        Raises PADNetError if the count is not in 0..candidates.
+        """
+        total, dtype = self.num_candidates(granularity), self.values.dtype
+        if isinstance(num_dynamic, bool) or not isinstance(num_dynamic, int) or not 0 <= num_dynamic <= total:
+            raise PADNetError(
+                f"dynamic count {num_dynamic!r} is not possible: a weight of shape {tuple(self.shape)} has {total} "
+                f"{granularity}s, so the count must be a whole number from 0 to {total}."
+            )
+        if num_dynamic == total:
+            return {"dynamic": ((self.num_copies, *self.shape), dtype)}
+        if num_dynamic == 0:
+            return {"static": (tuple(self.shape), dtype)}
+        if granularity == "element":
+            dynamic_shape, static_shape, ordered = (num_dynamic,), (total - num_dynamic,), True
+        else:
+            dynamic_shape, static_shape, ordered = list(self.shape), list(self.shape), self.ordered
+            dynamic_shape[self.unit_dim], static_shape[self.unit_dim] = num_dynamic, total - num_dynamic
+        shapes = {
+            "dynamic": ((self.num_copies, *dynamic_shape), dtype),
+            "static": (tuple(static_shape), dtype),
+            "phi": ((), dtype),
+        }
+        if ordered:
+            shapes["mask_bits"] = ((num_mask_bytes(total),), torch.uint8)
+        return shapes
+
+    def partitioned_state(self, mask: Tensor, granularity: Granularity) -> WeightState:
+        """The tensors of this fully dynamic weight once only the candidates under `mask` (N,) or (U,) bool are dynamic."""
+        count, total = int(mask.sum()), mask.numel()
+        copies = self.dynamic.detach()
+        if count == total:
+            return {"dynamic": copies}
+        if count == 0:
+            return {"static": mean_over_copies(copies)}
+        if granularity == "element":
+            copies, dim = copies.flatten(1), 0
+        else:
+            dim = self.unit_dim
+        state = {
+            "dynamic": copies.index_select(1 + dim, mask.nonzero().squeeze(1)),
+            "static": mean_over_copies(copies.index_select(1 + dim, (~mask).nonzero().squeeze(1))),
+            "phi": copies.new_zeros(()),
+        }
+        if granularity == "element" or self.ordered:
+            state["mask_bits"] = pack_mask(mask)
+        return state
+
+    def state(self) -> WeightState:
+        """The tensors of this weight by name, as they are."""
+        tensors = {"dynamic": self.dynamic, "static": self.static, "phi": self.phi, "mask_bits": self.mask_bits}
+        return {name: tensor for name, tensor in tensors.items() if tensor is not None}
+
+    def become(self, state: WeightState, granularity: Granularity | None = None) -> None:
+        """Take these tensors as its own; floating-point ones become parameters, trainable if it was trainable."""
+        trainable = all(p.requires_grad for p in self.parameters())
+        for name in ("dynamic", "static", "phi"):
+            tensor = state.get(name)
+            if tensor is not None and not isinstance(tensor, nn.Parameter):
+                tensor = nn.Parameter(tensor, requires_grad=trainable)
+            setattr(self, name, tensor)
+        self.mask_bits = state.get("mask_bits")
+        self.granularity = granularity or self.granularity
+        self._cached = self._indexed = None
+
+    def make_room(self, num_dynamic: int, granularity: Granularity) -> None:
+        """Take the form that a checkpoint with this count has, its values still to be filled in."""
+        shapes, device = self.state_shapes(num_dynamic, granularity), self.values.device
+        state = {name: torch.empty(shape, dtype=dtype, device=device) for name, (shape, dtype) in shapes.items()}
+        if "mask_bits" in state:
+            state["mask_bits"] = first_positions(num_dynamic, self.num_candidates(granularity), device)
+        if "phi" in state:
+            state["phi"].zero_()
+        self.become(state, granularity)
+
+    # What it computes
+
+    def scales(self) -> tuple[Tensor, Tensor]:
+        """lambda_d and lambda_s, each of shape (); both 1 unless the weight has a dynamic and a static part."""
+        if self.phi is None:
+            one = self.values.new_ones(())
+            return one, one
+        scale_dynamic = 2 * torch.sigmoid(self.phi)
+        return scale_dynamic, 2 - scale_dynamic
+
+    def build(self) -> Tensor:
+        """All copies in full, (E, *shape); differentiable in every parameter.
+
+        With `cache` set and gradients off, the result is kept until a parameter changes.
+        """
+        if self.is_fully_dynamic:
+            return self.dynamic
+        if not self.cache or torch.is_grad_enabled():
+            return self._build()
+        key = tuple(part for t in self.state().values() for part in (id(t), t.data_ptr(), t._version))
+        if self._cached is None or self._cached[0] != key:
+            self._cached = (key, self._build())
+        return self._cached[1]
+
+    def _build(self) -> Tensor:
+        if self.is_static:
+            return self.static.expand(self.num_copies, *self.shape)
+        scale_dynamic, scale_static = self.scales()
+        if self.granularity == "element":
+            dense = merge(self.dynamic, self.static, scale_dynamic, scale_static, *self._index())
+            return dense.view(self.num_copies, *self.shape)
+        static = (self.static * scale_static).expand(self.num_copies, *self.static.shape)
+        dense = torch.cat([self.dynamic * scale_dynamic, static], dim=1 + self.unit_dim)
+        return dense.index_select(1 + self.unit_dim, torch.cat(self._index()).argsort()) if self.ordered else dense
+
+    def _index(self) -> tuple[Tensor, Tensor]:
+        """Positions of dynamic and of static candidates, int64, worked out from the mask once and kept."""
+        if self._indexed is None or self._indexed[0] is not self.mask_bits:
+            mask = self.mask()
+            self._indexed = (self.mask_bits, mask.nonzero().squeeze(1), (~mask).nonzero().squeeze(1))
+        return self._indexed[1:]
+
+    def _load_from_state_dict(self, *args: object, **kwargs: object) -> None:
+        super()._load_from_state_dict(*args, **kwargs)
+        self._cached = self._indexed = None
+
+    def extra_repr(self) -> str:
+        total = self.num_candidates(self.granularity)
+        return f"{self.num_copies} x {tuple(self.shape)}, {self.num_dynamic} of {total} {self.granularity}s dynamic"

@@ -1,0 +1,1 @@
+"""Partition inside a training run."""
