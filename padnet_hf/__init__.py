@@ -15,13 +15,14 @@ from padnet_hf.models.pad_bert import (
     PADBertModel,
 )
 from padnet_hf.partition import PADWeight, PartitionConfig, PartitionReport, partition, register_criterion
-from padnet_hf.training.calibration import calibration_batches
+from padnet_hf.training.calibration import CalibrationBatches, calibration_batches
 from padnet_hf.training.callbacks import IMPCallback
 from padnet_hf.version import __version__
 
 _register()
 
 __all__ = [
+    "CalibrationBatches",
     "IMPCallback",
     "PADBertConfig",
     "PADBertForMaskedLM",

@@ -52,8 +52,8 @@ class BuiltExperts:
 def experts_loop(experts: BuiltExperts, hidden: Tensor, index: Tensor, weights: Tensor) -> Tensor:
     """The "eager" implementation: one expert after the other over the tokens that chose it.
 
-    hidden (T, H), index (T, K), weights (T, K) -> (T, H). Every expert is run, also without tokens: no branch depends on
-    data, so that the loop can be exported.
+    hidden (T, H), index (T, K), weights (T, K) -> (T, H). Every expert is run, also without tokens: no branch depends
+    on data, so that the loop can be exported.
     """
     output = torch.zeros_like(hidden)
     for expert in range(experts.num_experts):

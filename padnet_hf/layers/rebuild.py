@@ -41,8 +41,8 @@ class _Saved(NamedTuple):
 class RebuiltInBackward(saved_tensors_hooks):
     """Inside this context autograd saves, in place of a built weight or a view of it, the recipe to build it again.
 
-    A partitioned model would otherwise hold every layer's full copies from the forward to the backward pass, and take as
-    much memory as the fully dynamic one (ours; costs one more build per weight and step).
+    A partitioned model would otherwise hold every layer's full copies from the forward to the backward pass, and take
+    as much memory as the fully dynamic one (ours; costs one more build per weight and step).
 
     Args:
         built: pairs of a built tensor (E, *shape), in any dtype, and the weight it was built from.

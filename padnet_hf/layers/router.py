@@ -58,7 +58,9 @@ class NoisyTopKRouter(nn.Module):
         return Routing(logits, weights, index, loss)
 
     def extra_repr(self) -> str:
-        return f"{self.weight.shape[1]} -> {self.top_k} of {self.weight.shape[0]}, noise={self.noise_weight is not None}"
+        return (
+            f"{self.weight.shape[1]} -> {self.top_k} of {self.weight.shape[0]}, noise={self.noise_weight is not None}"
+        )
 
 
 def balance_loss(
@@ -66,7 +68,7 @@ def balance_loss(
 ) -> Tensor:
     """CV(importance)^2 + CV(load)^2 (Shazeer et al. 2017, equations 7 and 11), a scalar.
 
-    logits, noisy, deviation: (T, E); weights, index: (T, K); token_mask (T,) is zero for padding, which counts in neither.
+    logits, noisy, deviation: (T, E); weights, index: (T, K); token_mask (T,) is zero for padding, which does not count.
     """
     keep = torch.ones_like(logits[:, :1]) if token_mask is None else token_mask.reshape(-1, 1).to(logits.dtype)
     importance = torch.zeros_like(logits).scatter(1, index, weights).mul(keep).sum(dim=0)

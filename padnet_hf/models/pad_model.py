@@ -9,11 +9,11 @@ from safetensors import SafetensorError
 from torch import Tensor
 from transformers import AutoConfig, PreTrainedModel
 from transformers.configuration_utils import PreTrainedConfig
-from transformers.initialization import copy_, normal_, zeros_
+from transformers.initialization import copy_, no_init_weights, normal_, zeros_
 
 from padnet_hf.errors import PADNetError
 from padnet_hf.models.upcycle import load_copies, merged_state
-from padnet_hf.partition.layer import hash_masks, mask_groups, pad_weights
+from padnet_hf.partition.layer import hash_masks, mask_groups, pad_layers, pad_weights
 from padnet_hf.partition.packing import first_positions, unpack_mask
 from padnet_hf.partition.report import PartitionReport, report
 from padnet_hf.partition.weight import PADWeight
@@ -98,8 +98,8 @@ class PADModelMixin(PreTrainedModel):
         except (RuntimeError, SafetensorError) as error:
             source = args[0] if args else kwargs.get("pretrained_model_name_or_path")
             raise PADNetError(
-                f"the weights in {str(source)!r} cannot be loaded as {cls.__name__}: the file is damaged, or config.json "
-                f"(sizes, dynamic_counts) was not saved with it. Download or save the checkpoint again. Cause: {error}"
+                f"the weights in {str(source)!r} cannot be loaded as {cls.__name__}: the file is damaged, or "
+                f"config.json (sizes, dynamic_counts) was not saved with it. Download or save the checkpoint again. Cause: {error}"
             ) from error
         (loaded[0] if isinstance(loaded, tuple) else loaded).check_masks()
         return loaded
@@ -123,8 +123,8 @@ class PADModelMixin(PreTrainedModel):
             return
         if (found := hash_masks(weight.mask() for weight in weights)) != record["mask_hash"]:
             raise PADNetError(
-                f"the masks have the hash {found[:12]}..., but the partition recorded {record['mask_hash'][:12]}...; the "
-                "checkpoint is damaged or its config.json belongs to another one."
+                f"the masks have the hash {found[:12]}..., but the partition recorded {record['mask_hash'][:12]}...; "
+                "the checkpoint is damaged or its config.json belongs to another one."
             )
 
     # From dense and back
@@ -155,15 +155,21 @@ class PADModelMixin(PreTrainedModel):
         family = cls.dense_class.config_class.model_type
         if stock.model_type != family:
             raise PADNetError(
-                f"{cls.__name__}.from_dense takes a checkpoint of model type {family!r}, but {_describe(dense)} is of type "
-                f"{stock.model_type!r}."
+                f"{cls.__name__}.from_dense takes a checkpoint of model type {family!r}, but {_describe(dense)} is of "
+                f"type {stock.model_type!r}."
             )
         config |= {"num_experts": num_experts, "num_experts_per_tok": num_experts_per_tok}
         target = cls.config_class.from_dense(stock, **config)
         source = _load_dense(cls.dense_class, dense, target)
-        model = cls(target).to(source.dtype)
+        with no_init_weights():  # every value but the routers' is loaded
+            model = cls(target).to(source.dtype)
+        model.tie_weights()
         load_copies(model, source.state_dict(), cls.dense_names)
-        return model.train(source.training)
+        for layer in pad_layers(model).values():
+            for module in layer.modules():
+                if not isinstance(module, PADWeight):
+                    model._init_weights(module)
+        return model.to(source.device).train(source.training)
 
     def to_dense(self) -> PreTrainedModel:
         """A stock transformers model with the same logits.

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from padnet_hf.errors import PADNetError
-from padnet_hf.partition.layer import PADLayer, pad_layers, pad_weights
+from padnet_hf.partition.layer import pad_layers, pad_weights
 
 
 def dense_name(name: str, names: Mapping[str, str]) -> str:
@@ -21,7 +21,7 @@ def dense_name(name: str, names: Mapping[str, str]) -> str:
 def load_copies(model: nn.Module, dense: Mapping[str, Tensor], names: Mapping[str, str]) -> None:
     """Fill a fully dynamic model from a dense state dict: PADWeights get E copies, all else the same value.
 
-    Routers keep their initial values. Raises PADNetError if a weight is missing or of another shape.
+    What exists only to route is left as it is. Raises PADNetError if a weight is missing or of another shape.
     """
     remaining = dict(dense)
     weights = pad_weights(model)
@@ -30,7 +30,8 @@ def load_copies(model: nn.Module, dense: Mapping[str, Tensor], names: Mapping[st
         if source is None or source.shape != weight.shape:
             found = "missing" if source is None else f"of shape {tuple(source.shape)}"
             raise PADNetError(
-                f"the dense weight {dense_name(name, names)!r} is {found}, but {name} needs the shape {tuple(weight.shape)}."
+                f"the dense weight {dense_name(name, names)!r} is {found}, but {name} needs the shape "
+                f"{tuple(weight.shape)}."
             )
         weight.dynamic.copy_(source.expand_as(weight.dynamic))
     missing, unexpected = model.load_state_dict(remaining, strict=False)
@@ -58,11 +59,5 @@ def merged_state(model: nn.Module, names: Mapping[str, str]) -> dict[str, Tensor
 
 
 def _own_parameters(model: nn.Module) -> set[str]:
-    """State dict keys inside PAD layers: those of PADWeights, and routers."""
-    return {
-        f"{name}.{key}" for name, layer in pad_layers(model).items() for key in _keys(layer)
-    }
-
-
-def _keys(layer: PADLayer) -> list[str]:
-    return list(layer.state_dict())
+    """State dict keys inside PAD layers: those of PADWeights and of routers."""
+    return {f"{name}.{key}" for name, layer in pad_layers(model).items() for key in layer.state_dict()}

@@ -1,7 +1,7 @@
 """Scores: how much a layer would lose if an element were static.
 
-A criterion sees the copies of a weight and, if it asks for them, the gradients of one calibration batch. What it returns
-is summed over batches, and over the elements of a unit; the magnitude of the sum is the score.
+A criterion sees the copies of a weight and, if it asks for them, the gradients of one calibration batch. What it
+returns is summed over batches, and over the elements of a unit; the magnitude of the sum is the score.
 
 Axis letters: E copies.
 """

@@ -28,8 +28,8 @@ def partition(
 ) -> PartitionReport:
     """Make all but the chosen share of a fully dynamic model static, in place; its parameters are compact afterwards.
 
-    Call it before the optimizer and any wrapping (DDP, FSDP) exist: parameters are replaced. On an error or an interrupt
-    the model is as it was. With several processes (torch.distributed) every process calls it with its own batches;
+    Call it before the optimizer and any wrapping (DDP, FSDP) exist: parameters are replaced. On an error or an
+    interrupt the model is as it was. With several processes (torch.distributed) every process calls it with its own batches;
     scores are summed, so all choose the same.
 
     Args:
@@ -122,7 +122,9 @@ def _group_scores(group: MaskGroup, contributions: Iterator[Tensor], granularity
     for weight in group.weights:
         contribution = next(contributions)
         if granularity == "unit":
-            contribution = contribution.movedim(weight.unit_dim, 0).reshape(weight.shape[weight.unit_dim], -1).sum(dim=1)
+            contribution = (
+                contribution.movedim(weight.unit_dim, 0).reshape(weight.shape[weight.unit_dim], -1).sum(dim=1)
+            )
         total = total + contribution.flatten()
     return total.abs()
 

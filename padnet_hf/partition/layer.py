@@ -53,7 +53,7 @@ def pad_weights(model: nn.Module) -> dict[str, PADWeight]:
 
 
 def mask_groups(model: nn.Module, granularity: Granularity) -> list[MaskGroup]:
-    """Which weights share a mask, in the order of the model's layers: none ("element"), or those of a layer ("unit")."""
+    """Which weights share a mask, in the order of the layers: none ("element"), or those of a layer ("unit")."""
     groups = [layer.unit_group() for layer in pad_layers(model).values()]
     if granularity == "unit":
         return groups

@@ -38,11 +38,17 @@ def draw(report: "PartitionReport", path: str | PathLike[str]) -> None:
     ratios.invert_yaxis()
     ratios.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, frameon=False, fontsize=8)
 
-    bars = (("dense", report.dense, _DENSE), ("this model", report.current, _STATIC), ("fully dynamic", report.fully_dynamic, _DYNAMIC))
+    bars = (
+        ("dense", report.dense, _DENSE),
+        ("this model", report.current, _STATIC),
+        ("fully dynamic", report.fully_dynamic, _DYNAMIC),
+    )
     heights = [size.bytes / 1e6 for _, size, _ in bars]
     sizes.bar([name for name, _, _ in bars], heights, color=[color for _, _, color in bars])
     for index, (height, (_, size, _)) in enumerate(zip(heights, bars, strict=True)):
-        sizes.text(index, height, f"{height:,.0f} MB\n{size.parameters / 1e6:,.1f}M", ha="center", va="bottom", fontsize=8)
+        sizes.text(
+            index, height, f"{height:,.0f} MB\n{size.parameters / 1e6:,.1f}M", ha="center", va="bottom", fontsize=8
+        )
     sizes.set(ylabel="stored size of the whole model, MB", ylim=(0, max(heights) * 1.18))
     sizes.spines[["top", "right"]].set_visible(False)
     figure.savefig(path, dpi=150)

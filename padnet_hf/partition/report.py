@@ -78,7 +78,9 @@ class PartitionReport:
             f"{layer.name:<{width}}  {layer.dynamic_ratio:>7.3f}  {_change(layer.fully_dynamic, layer.current)}"
             for layer in self.layers
         ]
-        rows.append(f"{'whole model':<{width}}  {self.dynamic_ratio:>7.3f}  {_change(self.fully_dynamic, self.current)}")
+        rows.append(
+            f"{'whole model':<{width}}  {self.dynamic_ratio:>7.3f}  {_change(self.fully_dynamic, self.current)}"
+        )
         rows.append(f"{'  as dense':<{width}}  {'':>7}  {_change(None, self.dense)}")
         return "\n".join((*head, *rows))
 

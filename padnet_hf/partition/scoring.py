@@ -24,7 +24,7 @@ Batch = Mapping[str, Any]
 def no_trace(model: nn.Module, weights: Sequence[PADWeight]) -> Iterator[None]:
     """Evaluation mode with gradients for `weights` alone; everything comes back as it was, on errors too.
 
-    Restored: training mode of every module, gradients, requires_grad, random number generators, and the weights' values.
+    Restored: training mode of every module, gradients, requires_grad, random generators, and the weights' values.
     """
     modes = {module: module.training for module in model.modules()}
     parameters = {p: (p.requires_grad, p.grad) for p in model.parameters()}
@@ -95,7 +95,9 @@ def score_weights(
         for score in scores:
             torch.distributed.all_reduce(score)
     if not all(bool(score.isfinite().all()) for score in scores):
-        raise PADNetError("the gradients of the calibration batches are not finite; lower the loss scale, or use float32.")
+        raise PADNetError(
+            "the gradients of the calibration batches are not finite; lower the loss scale, or use float32."
+        )
     return scores
 
 
@@ -110,6 +112,7 @@ def _loss(model: nn.Module, batch: Batch, index: int) -> Tensor:
         )
     if not math.isfinite(loss.item()):
         raise PADNetError(
-            f"the loss of calibration batch {index} is {loss.item()}, but must be finite; look at its inputs and labels."
+            f"the loss of calibration batch {index} is {loss.item()}, but must be finite; look at its inputs "
+            "and labels."
         )
     return loss

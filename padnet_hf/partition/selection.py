@@ -42,7 +42,7 @@ def top_k(scores: list[Tensor], count: int) -> list[Tensor]:
 
 
 def _histogram(values: Tensor, shift: int, prefix: int) -> Tensor:
-    """Histogram (2**16,) int64 of the 16 bits above `shift` of those values whose higher bits equal those of `prefix`."""
+    """Histogram (2**16,) int64 of the 16 bits above `shift` of the values whose higher bits are those of `prefix`."""
     counts = torch.zeros(1 << _DIGIT_BITS, dtype=torch.int64, device=values.device)
     for chunk in values.split(_CHUNK):
         if shift == 0:

@@ -9,7 +9,7 @@ from torch.utils.data import Dataset
 from padnet_hf.errors import PADNetError
 
 
-class calibration_batches:
+class CalibrationBatches:
     """Batches drawn at random, without replacement, from a data set; the same on every iteration.
 
     With several processes (torch.distributed) process r of R gets batches r, r + R, ...: together they are the batches
@@ -54,3 +54,6 @@ class calibration_batches:
     def __iter__(self) -> Iterator[dict[str, Any]]:
         for indices in self._own():
             yield self._collator([self._dataset[index] for index in indices])
+
+
+calibration_batches = CalibrationBatches

@@ -18,7 +18,7 @@ class IMPCallback(TrainerCallback):
     A model that is partitioned already, for instance one loaded from a checkpoint to go on, is left alone.
 
     Args:
-        batches: calibration batches, for instance `calibration_batches(dataset, collator)`; see `partition`.
+        batches: calibration batches, for instance `CalibrationBatches(dataset, collator)`; see `partition`.
         config: how to choose.
 
     Attributes:

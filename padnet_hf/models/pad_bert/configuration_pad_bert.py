@@ -26,7 +26,7 @@ class PADBertConfig(BertConfig):
     """
 
     model_type = "pad_bert"
-    keys_to_ignore_at_inference = ("past_key_values", "task_loss", "balance_loss", "router_logits")
+    keys_to_ignore_at_inference = ["past_key_values", "task_loss", "balance_loss", "router_logits"]
 
     num_experts: int = 8
     num_experts_per_tok: int = 2
@@ -50,10 +50,16 @@ class PADBertConfig(BertConfig):
 
         layers = self.num_hidden_layers
         check(self.num_experts >= 1, "num_experts", "at least 1")
-        check(1 <= self.num_experts_per_tok <= self.num_experts, "num_experts_per_tok",
-              f"from 1 to num_experts, which is {self.num_experts}")
-        check(self.moe_layers is None or all(0 <= layer < layers for layer in self.moe_layers), "moe_layers",
-              f"None for all layers, or a list of layer numbers from 0 to {layers - 1}")
+        check(
+            1 <= self.num_experts_per_tok <= self.num_experts,
+            "num_experts_per_tok",
+            f"from 1 to num_experts, which is {self.num_experts}",
+        )
+        check(
+            self.moe_layers is None or all(0 <= layer < layers for layer in self.moe_layers),
+            "moe_layers",
+            f"None for all layers, or a list of layer numbers from 0 to {layers - 1}",
+        )
         for name in ("router_noise_epsilon", "router_init_std", "balance_loss_coef"):
             check(getattr(self, name) >= 0, name, "0 or larger")
         check(not self.is_decoder, "is_decoder", "False: PAD-BERT is an encoder")
@@ -67,18 +73,30 @@ class PADBertConfig(BertConfig):
 
     @classmethod
     def from_dense(cls, dense: BertConfig, **fields: Any) -> Self:
-        """The configuration of `dense` with these fields set or changed."""
+        """The configuration of `dense` with these fields set or changed. Raises PADNetError for an unknown field."""
+        default = cls()
+        if unknown := sorted(name for name in fields if not hasattr(default, name)):
+            raise PADNetError(
+                f"{cls.__name__} has no field {unknown[0]!r}; its fields are those of BertConfig and "
+                f"{', '.join(PADBertConfig.__annotations__)}."
+            )
         known = dense.to_dict()
         for name in ("model_type", "architectures", "transformers_version", "_name_or_path"):
             known.pop(name, None)
         if fields.keys() & {"num_labels", "id2label", "label2id"}:
-            known.pop("id2label", None), known.pop("label2id", None)
+            known = {name: value for name, value in known.items() if name not in ("id2label", "label2id")}
         return cls(**(known | fields))
 
     def to_dense(self) -> BertConfig:
         """The configuration of the stock model: the same without what PAD-BERT adds."""
         known = self.to_dict()
-        for name in ("model_type", "architectures", "transformers_version", "_name_or_path", *PADBertConfig.__annotations__):
+        for name in (
+            "model_type",
+            "architectures",
+            "transformers_version",
+            "_name_or_path",
+            *PADBertConfig.__annotations__,
+        ):
             known.pop(name, None)
         return BertConfig(**known)
 

