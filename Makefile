@@ -11,7 +11,9 @@ INSTALLED := $(VENV)/.installed
 DATA := $(VENV)/.data
 DATA_REQUIREMENTS := examples/glue/requirements-data.txt
 
-GLUE_ARGS := --use_pad --dynamic_ratio 0.5 --do_train --do_eval --output_dir runs/glue --overwrite_output_dir \
+# A second `make glue` replaces the first one's results; an output folder of your own, or a run to resume, is left alone.
+OVERWRITE := $(if $(findstring --output_dir,$(ARGS))$(findstring --resume_from_checkpoint,$(ARGS)),,--overwrite_output_dir)
+GLUE_ARGS := --use_pad --dynamic_ratio 0.5 --do_train --do_eval --output_dir runs/glue $(OVERWRITE) \
 	--per_device_train_batch_size 32 --per_device_eval_batch_size 64 --learning_rate 1e-4 --num_train_epochs 2 \
 	--max_seq_length 64
 

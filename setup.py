@@ -1,4 +1,4 @@
-"""Metadata, dependencies and extras of padnet_hf; tool settings are in pyproject.toml, tested versions in constraints.txt."""
+"""Metadata, dependencies and extras of padnet_hf. Tool settings: pyproject.toml; tested versions: constraints.txt."""
 
 import re
 from pathlib import Path

@@ -3,7 +3,7 @@
 Axis letters: T tokens, H hidden, I inner, E experts, K chosen experts, U = I units (hidden neurons), d dynamic ones.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Protocol
@@ -15,6 +15,7 @@ from transformers.activations import ACT2FN
 from transformers.integrations.moe import ALL_EXPERTS_FUNCTIONS
 
 from padnet_hf.layers.rebuild import RebuiltInBackward
+from padnet_hf.partition.packing import linear_per_copy
 from padnet_hf.partition.weight import PADWeight
 
 
@@ -30,11 +31,14 @@ class ExpertsConfig(Protocol):
 
 @dataclass
 class BuiltExperts:
-    """Experts as plain tensors, with the attributes that transformers' experts implementations read of a module."""
+    """Experts as plain tensors, with the attributes that transformers' experts implementations read of a module.
 
-    up_proj: Tensor
+    `experts_loop` takes the projections as PADWeights too.
+    """
+
+    up_proj: Tensor | PADWeight
     up_proj_bias: Tensor
-    down_proj: Tensor
+    down_proj: Tensor | PADWeight
     down_proj_bias: Tensor
     act_fn: Callable[[Tensor], Tensor]
     has_gate: bool = False
@@ -46,7 +50,7 @@ class BuiltExperts:
 
     @property
     def num_experts(self) -> int:
-        return self.up_proj.shape[0]
+        return self.up_proj_bias.shape[0]
 
 
 def experts_loop(experts: BuiltExperts, hidden: Tensor, index: Tensor, weights: Tensor) -> Tensor:
@@ -55,13 +59,17 @@ def experts_loop(experts: BuiltExperts, hidden: Tensor, index: Tensor, weights: 
     hidden (T, H), index (T, K), weights (T, K) -> (T, H). Every expert is run, also without tokens: no branch depends
     on data, so that the loop can be exported.
     """
+    chosen = [torch.where(index == expert) for expert in range(experts.num_experts)]
+    inner = _linear((hidden[token] for token, _ in chosen), experts.up_proj, experts.up_proj_bias)
+    outer = _linear(map(experts.act_fn, inner), experts.down_proj, experts.down_proj_bias)
     output = torch.zeros_like(hidden)
-    for expert in range(experts.num_experts):
-        token, slot = torch.where(index == expert)
-        inner = F.linear(hidden[token], experts.up_proj[expert], experts.up_proj_bias[expert])
-        outer = F.linear(experts.act_fn(inner), experts.down_proj[expert], experts.down_proj_bias[expert])
-        output = output.index_add(0, token, (outer * weights[token, slot, None]).to(output.dtype))
+    for (token, slot), values in zip(chosen, outer, strict=True):
+        output.index_add_(0, token, (values * weights[token, slot, None]).to(output.dtype))
     return output
+
+
+def _linear(inputs: Iterable[Tensor], weight: Tensor | PADWeight, bias: Tensor) -> Iterable[Tensor]:
+    return weight.linear(inputs, bias) if isinstance(weight, PADWeight) else linear_per_copy(inputs, weight, bias)
 
 
 class PADExperts(nn.Module):
@@ -109,6 +117,15 @@ class PADExperts(nn.Module):
             return F.linear(inner, down, self.down_proj_bias.static.to(dtype))
         if self.has_static_units:
             return self._units(hidden, index, weights)
+        if self._implementation(hidden.device) is experts_loop:
+            experts = BuiltExperts(
+                up_proj=self.up_proj,
+                up_proj_bias=self.up_proj_bias.build(),
+                down_proj=self.down_proj,
+                down_proj_bias=self.down_proj_bias.build(),
+                act_fn=self.act_fn,
+            )
+            return self._routed(experts, hidden, index, weights)
         built = {name: weight.build().to(dtype) for name, weight in self._weights().items()}
         with self._rebuilt(built):
             return self._routed(BuiltExperts(**built, act_fn=self.act_fn), hidden, index, weights)
@@ -130,8 +147,15 @@ class PADExperts(nn.Module):
         return static + self._routed(dynamic, hidden * up_d.to(dtype), index, weights * down_d)
 
     def _routed(self, experts: BuiltExperts, hidden: Tensor, index: Tensor, weights: Tensor) -> Tensor:
-        implementation = ALL_EXPERTS_FUNCTIONS.get_interface(self.config._experts_implementation, experts_loop)
-        return implementation(experts, hidden, index, weights.to(hidden.dtype))
+        return self._implementation(hidden.device)(experts, hidden, index, weights.to(hidden.dtype))
+
+    def _implementation(self, device: torch.device) -> Callable[..., Tensor]:
+        """The configured one; on a CPU, where grouped_mm is a loop too, the loop that builds one expert at a time."""
+        name = self.config._experts_implementation
+        by_element = any(w.granularity == "element" and w.phi is not None for w in self._weights().values())
+        if name == "grouped_mm" and device.type == "cpu" and by_element:
+            return experts_loop
+        return ALL_EXPERTS_FUNCTIONS.get_interface(name, experts_loop)
 
     def _rebuilt(self, built: dict[str, Tensor]) -> AbstractContextManager:
         packed = {name: w for name, w in self._weights().items() if w.phi is not None}

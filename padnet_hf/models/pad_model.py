@@ -99,7 +99,7 @@ class PADModelMixin(PreTrainedModel):
             source = args[0] if args else kwargs.get("pretrained_model_name_or_path")
             raise PADNetError(
                 f"the weights in {str(source)!r} cannot be loaded as {cls.__name__}: the file is damaged, or "
-                f"config.json (sizes, dynamic_counts) was not saved with it. Download or save the checkpoint again. Cause: {error}"
+                f"config.json (sizes, dynamic_counts) was not saved with it. Download or save it again. Cause: {error}"
             ) from error
         (loaded[0] if isinstance(loaded, tuple) else loaded).check_masks()
         return loaded

@@ -29,8 +29,8 @@ def partition(
     """Make all but the chosen share of a fully dynamic model static, in place; its parameters are compact afterwards.
 
     Call it before the optimizer and any wrapping (DDP, FSDP) exist: parameters are replaced. On an error or an
-    interrupt the model is as it was. With several processes (torch.distributed) every process calls it with its own batches;
-    scores are summed, so all choose the same.
+    interrupt the model is as it was. With several processes (torch.distributed) every process calls it with its own
+    batches; scores are summed, so all choose the same.
 
     Args:
         model: any module with PAD layers, for instance a `PADBertForSequenceClassification`.

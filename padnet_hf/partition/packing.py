@@ -1,9 +1,12 @@
 """Masks as bits, and dense tensors as packed values: pure functions, no modules.
 
-Axis letters: E copies, N elements of one copy, n dynamic elements.
+Axis letters: E copies, N = O*I elements of one copy, n dynamic elements, T tokens, I inputs, O outputs.
 """
 
+from collections.abc import Iterable, Iterator, Sequence
+
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import FunctionCtx, once_differentiable
 
@@ -47,6 +50,25 @@ def mean_over_copies(copies: Tensor) -> Tensor:
     return torch.where(equal, copies[0], copies.mean(dim=0))
 
 
+def unpacked_copies(
+    dynamic: Tensor,
+    static: Tensor,
+    scale_dynamic: Tensor,
+    scale_static: Tensor,
+    dynamic_index: Tensor,
+    static_index: Tensor,
+) -> Iterator[Tensor]:
+    """The copies (N,) one after the other, to be used with gradients off; arguments as for `merge`.
+
+    All lie in the same memory, of which only the dynamic positions change: use a copy before asking for the next.
+    """
+    copy = dynamic.new_empty(dynamic.shape[1] + static.shape[0])
+    copy.scatter_(0, static_index.long(), static * scale_static)
+    positions = dynamic_index.long()  # kept in 32 bits for memory, but 64 are faster to scatter by
+    for values in dynamic:
+        yield copy.scatter_(0, positions, values * scale_dynamic)
+
+
 class _Merge(torch.autograd.Function):
     """`merge` with a backward of its own: nothing of size (E, N) is kept, and the static gradient is summed at once."""
 
@@ -59,13 +81,10 @@ class _Merge(torch.autograd.Function):
         dynamic_index: Tensor,
         static_index: Tensor,
     ) -> Tensor:
-        num_copies, length = dynamic.shape[0], dynamic.shape[1] + static.shape[0]
-        shared = dynamic.new_empty(length)
-        shared[static_index] = static * scale_static
-        dense = dynamic.new_empty(num_copies, length)
-        for copy, values in zip(dense, dynamic, strict=True):
-            copy.copy_(shared)
-            copy[dynamic_index] = values * scale_dynamic
+        dense = dynamic.new_empty(dynamic.shape[0], dynamic.shape[1] + static.shape[0])
+        copies = unpacked_copies(dynamic, static, scale_dynamic, scale_static, dynamic_index, static_index)
+        for row, copy in zip(dense, copies, strict=True):
+            row.copy_(copy)
         return dense
 
     @staticmethod
@@ -75,14 +94,30 @@ class _Merge(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor | None, ...]:
-        dynamic, static, scale_dynamic, scale_static, dynamic_index, static_index = ctx.saved_tensors
-        grad_dynamic = grad.index_select(1, dynamic_index)
-        grad_static = grad.sum(dim=0).index_select(0, static_index)
-        grad_scale_dynamic = (grad_dynamic * dynamic).sum()
-        grad_scale_static = (grad_static * static).sum()
-        grad_dynamic.mul_(scale_dynamic)
-        grad_static.mul_(scale_static)
-        return grad_dynamic, grad_static, grad_scale_dynamic, grad_scale_static, None, None
+        return *_packed_gradients(iter(grad), *ctx.saved_tensors), None, None
+
+
+def _packed_gradients(
+    gradients: Iterator[Tensor],
+    dynamic: Tensor,
+    static: Tensor,
+    scale_dynamic: Tensor,
+    scale_static: Tensor,
+    dynamic_index: Tensor,
+    static_index: Tensor,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Gradients in every copy (N,), taken one after the other -> those in dynamic, static and the two scales."""
+    grad_dynamic = torch.empty_like(dynamic)
+    grad_scale_dynamic = torch.zeros_like(scale_dynamic)
+    total = dynamic.new_zeros(dynamic.shape[1] + static.shape[0])
+    for gradient, values, grad_values in zip(gradients, dynamic, grad_dynamic, strict=True):
+        total += gradient
+        torch.index_select(gradient, 0, dynamic_index, out=grad_values)
+        grad_scale_dynamic += torch.dot(grad_values, values)
+        grad_values.mul_(scale_dynamic)
+    grad_static = total.index_select(0, static_index)
+    grad_scale_static = torch.dot(grad_static, static)
+    return grad_dynamic, grad_static.mul_(scale_static), grad_scale_dynamic, grad_scale_static
 
 
 def merge(
@@ -96,6 +131,54 @@ def merge(
     """lambda_d * M * Theta_dynamic + lambda_s * (1 - M) * Theta_static (PAD-Net, section 3) from packed values.
 
     dynamic (E, n), static (N-n,), scales of shape (), dynamic_index (n,) and static_index (N-n,) the positions of the
-    mask's ones and zeros in rising order; gives (E, N), differentiable once in the first four.
+    mask's ones and zeros in rising order, int32 or int64; gives (E, N), differentiable once in the first four.
     """
     return _Merge.apply(dynamic, static, scale_dynamic, scale_static, dynamic_index, static_index)
+
+
+def linear_per_copy(inputs: Iterable[Tensor], copies: Iterable[Tensor], bias: Tensor) -> Iterator[Tensor]:
+    """inputs[e] (T_e, I) times copies[e] (O, I) plus bias[e], from bias (E, O), each worked out when it is asked for."""
+    for values, copy, shift in zip(inputs, copies, bias, strict=True):
+        yield F.linear(values, copy.to(values.dtype), shift.to(values.dtype))
+
+
+class _PackedLinear(torch.autograd.Function):
+    """`packed_linear`; each copy exists while it is used, in the forward and once more in the backward pass."""
+
+    @staticmethod
+    def forward(bias: Tensor, *packed_and_inputs: Tensor) -> tuple[Tensor, ...]:
+        packed, inputs = packed_and_inputs[:6], packed_and_inputs[6:]
+        return tuple(linear_per_copy(inputs, _matrices(packed, bias.shape[1]), bias))
+
+    @staticmethod
+    def setup_context(ctx: FunctionCtx, inputs: tuple[Tensor, ...], output: tuple[Tensor, ...]) -> None:
+        ctx.save_for_backward(*inputs)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: FunctionCtx, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        bias, *packed_and_inputs = ctx.saved_tensors
+        packed, inputs = packed_and_inputs[:6], packed_and_inputs[6:]
+        grad_inputs = [None] * len(inputs)
+        if any(ctx.needs_input_grad[7:]):
+            matrices = _matrices(packed, bias.shape[1])
+            grad_inputs = [grad @ copy.to(grad.dtype) for grad, copy in zip(gradients, matrices, strict=True)]
+        grad_packed = (None,) * 4
+        if any(ctx.needs_input_grad[1:5]):
+            products = (grad.t() @ values for grad, values in zip(gradients, inputs, strict=True))
+            grad_packed = _packed_gradients((p.flatten().to(packed[0].dtype) for p in products), *packed)
+        grad_bias = torch.stack([grad.sum(dim=0) for grad in gradients]).to(bias.dtype)
+        return grad_bias, *grad_packed, None, None, *grad_inputs
+
+
+def _matrices(packed: Sequence[Tensor], num_outputs: int) -> Iterator[Tensor]:
+    return (copy.view(num_outputs, -1) for copy in unpacked_copies(*packed))
+
+
+def packed_linear(inputs: Iterable[Tensor], bias: Tensor, *packed: Tensor) -> tuple[Tensor, ...]:
+    """`linear_per_copy` over the copies that `merge` would give of the same arguments, `packed`.
+
+    No more than one copy exists at a time, and its gradient goes straight into the packed ones: less memory, and less
+    time too, since a copy that fits the processor's cache is used there.
+    """
+    return _PackedLinear.apply(bias, *packed, *inputs)

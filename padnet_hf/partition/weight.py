@@ -3,6 +3,7 @@
 Axis letters: E copies, N elements of one copy, U units of one copy, n or d dynamic elements or units.
 """
 
+from collections.abc import Iterable
 from typing import Literal
 
 import torch
@@ -11,11 +12,14 @@ from torch import Tensor, nn
 from padnet_hf.errors import PADNetError
 from padnet_hf.partition.packing import (
     first_positions,
+    linear_per_copy,
     mean_over_copies,
     merge,
     num_mask_bytes,
     pack_mask,
+    packed_linear,
     unpack_mask,
+    unpacked_copies,
 )
 
 Granularity = Literal["element", "unit"]
@@ -215,19 +219,35 @@ class PADWeight(nn.Module):
     def _build(self) -> Tensor:
         if self.is_static:
             return self.static.expand(self.num_copies, *self.shape)
-        scale_dynamic, scale_static = self.scales()
         if self.granularity == "element":
-            dense = merge(self.dynamic, self.static, scale_dynamic, scale_static, *self._index())
-            return dense.view(self.num_copies, *self.shape)
+            return merge(*self._packed()).view(self.num_copies, *self.shape)
+        scale_dynamic, scale_static = self.scales()
         static = (self.static * scale_static).expand(self.num_copies, *self.static.shape)
         dense = torch.cat([self.dynamic * scale_dynamic, static], dim=1 + self.unit_dim)
         return dense.index_select(1 + self.unit_dim, torch.cat(self._index()).argsort()) if self.ordered else dense
 
+    def linear(self, inputs: Iterable[Tensor], bias: Tensor) -> Iterable[Tensor]:
+        """inputs[e] (T_e, I) times copy e (O, I) plus bias[e], from bias (E, O), for a weight that is a matrix.
+
+        Like `build`, but of an element partition only one copy is built at a time, also in the backward pass.
+        """
+        in_full = self.granularity == "unit" or self.phi is None or (self.cache and not torch.is_grad_enabled())
+        if in_full:
+            return linear_per_copy(inputs, self.build(), bias)
+        if torch.is_grad_enabled():
+            return packed_linear(inputs, bias, *self._packed())
+        copies = (copy.view(self.shape) for copy in unpacked_copies(*self._packed()))
+        return linear_per_copy(inputs, copies, bias)
+
+    def _packed(self) -> tuple[Tensor, ...]:
+        return self.dynamic, self.static, *self.scales(), *self._index()
+
     def _index(self) -> tuple[Tensor, Tensor]:
-        """Positions of dynamic and of static candidates, int64, worked out from the mask once and kept."""
+        """Positions of dynamic and of static candidates, int32, worked out from the mask once and kept."""
         if self._indexed is None or self._indexed[0] is not self.mask_bits:
             mask = self.mask()
-            self._indexed = (self.mask_bits, mask.nonzero().squeeze(1), (~mask).nonzero().squeeze(1))
+            positions = (part.nonzero().squeeze(1).int() for part in (mask, ~mask))
+            self._indexed = (self.mask_bits, *positions)
         return self._indexed[1:]
 
     def _load_from_state_dict(self, *args: object, **kwargs: object) -> None:

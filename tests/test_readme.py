@@ -1,0 +1,64 @@
+"""Every snippet and command of the README works as it stands; a name on the Hub stands for the local checkpoint here."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from datasets import Dataset
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+SNIPPETS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+COMMANDS = [
+    line.split("#")[0].strip()
+    for block in re.findall(r"```bash\n(.*?)```", README, re.DOTALL)
+    for line in block.splitlines()
+]
+RUN_BY_CI = {"make glue", "make test", 'pip install -c constraints.txt -e ".[examples,plots]"'}
+
+
+def test_python_snippets_run_one_after_the_other(minilm_folder: str, tmp_path: Path) -> None:
+    assert len(SNIPPETS) >= 5
+    (tmp_path / "bert-base-uncased").symlink_to(minilm_folder)
+    for snippet in SNIPPETS:
+        result = subprocess.run(
+            [sys.executable, "-c", snippet], cwd=tmp_path, capture_output=True, text=True, check=False
+        )
+        assert result.returncode == 0, f"{snippet}\n{result.stderr}"
+    assert (tmp_path / "partition.png").stat().st_size > 10_000
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", [line for line in COMMANDS if "run_glue.py" in line])
+def test_glue_commands_run(command: str, minilm_folder: str, tmp_path: Path) -> None:
+    data = tmp_path / "mrpc"
+    data.mkdir()
+    rows = [("a fine film", "a good film", 1), ("a fine film", "it rains", 0)] * 16
+    for split in ("train", "validation"):
+        Dataset.from_dict(
+            {
+                "sentence1": [row[0] for row in rows],
+                "sentence2": [row[1] for row in rows],
+                "label": [row[2] for row in rows],
+                "idx": list(range(len(rows))),
+            }
+        ).to_parquet(data / f"{split}-00000-of-00001.parquet")
+    arguments = [minilm_folder if word == "bert-base-uncased" else word for word in shlex.split(command)]
+    arguments[0:2] = [sys.executable, str(ROOT / "examples" / "glue" / "run_glue.py")]
+    arguments += ["--data_dir", str(data), "--max_steps", "2"]
+    result = subprocess.run(arguments, cwd=tmp_path, capture_output=True, text=True, check=False, env=os.environ)
+    assert result.returncode == 0, result.stderr
+    folder = tmp_path / arguments[arguments.index("--output_dir") + 1]
+    assert (folder / "model.safetensors").exists()
+    assert str(folder.relative_to(tmp_path)) in result.stdout  # the line that loads it
+
+
+def test_no_command_goes_untested() -> None:
+    assert {command for command in COMMANDS if "run_glue.py" not in command} == RUN_BY_CI
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    for target in re.findall(r"`make ([a-z-]+)`", README):
+        assert f"\n{target}:" in makefile, target
