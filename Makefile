@@ -14,8 +14,7 @@ DATA_REQUIREMENTS := examples/glue/requirements-data.txt
 # A second `make glue` replaces the first one's results; an output folder of your own, or a run to resume, is left alone.
 OVERWRITE := $(if $(findstring --output_dir,$(ARGS))$(findstring --resume_from_checkpoint,$(ARGS)),,--overwrite_output_dir)
 GLUE_ARGS := --use_pad --dynamic_ratio 0.5 --do_train --do_eval --output_dir runs/glue $(OVERWRITE) \
-	--per_device_train_batch_size 32 --per_device_eval_batch_size 64 --learning_rate 1e-4 --num_train_epochs 2 \
-	--max_seq_length 64
+	--learning_rate 2e-4 --num_train_epochs 1 --max_seq_length 64 --train_sampling_strategy group_by_length
 
 # The Hub is needed only where ARGS names a model or a task without local files. Elsewhere it is switched off: on a machine
 # without a network every look-up would wait for its time-out. Your own HF_HUB_OFFLINE wins.

@@ -1,4 +1,4 @@
-"""The package's own exception."""
+"""The package's own exceptions."""
 
 
 class PADNetError(ValueError):
@@ -7,3 +7,7 @@ class PADNetError(ValueError):
     Every message names the value that is wrong, what is allowed and what to do about it. It is raised before any work
     is done, or after the work has been undone. A `ValueError`, so that code that does not know this package catches it.
     """
+
+
+class PADCheckpointError(PADNetError, RuntimeError):
+    """A checkpoint that does not hold together; also a `RuntimeError`, as transformers raises for tensors that misfit."""

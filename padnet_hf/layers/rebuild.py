@@ -1,7 +1,7 @@
 """Built weights that are not kept for the backward pass, but built again there."""
 
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -22,7 +22,8 @@ class _Source:
 
     def view(self, size: torch.Size, stride: tuple[int, ...], offset: int) -> Tensor:
         if self.built is None:
-            self.built = self.weight.build().detach().to(self.dtype)
+            with torch.enable_grad():  # so that it neither comes from the weight's cache nor stays there
+                self.built = self.weight.build().detach().to(self.dtype)
             self.num_pending = self.num_saved
         view = self.built.as_strided(size, stride, offset)
         self.num_pending -= 1
@@ -51,14 +52,21 @@ class RebuiltInBackward(saved_tensors_hooks):
     def __init__(self, built: Iterable[tuple[Tensor, PADWeight]]) -> None:
         sources = {tensor.untyped_storage().data_ptr(): _Source(weight, tensor.dtype) for tensor, weight in built}
 
-        def pack(tensor: Tensor) -> Tensor | _Saved:
+        # Hooks do not nest by themselves: hand what is not rebuilt to those around, such as activation checkpointing's.
+        pack_other, unpack_other = torch._C._autograd._top_saved_tensors_default_hooks(False) or (Tensor.detach, _same)
+
+        def pack(tensor: Tensor) -> Any:
             source = sources.get(tensor.untyped_storage().data_ptr())
             if source is None:
-                return tensor
+                return pack_other(tensor)
             source.num_saved += 1
             return _Saved(source, tensor.size(), tensor.stride(), tensor.storage_offset())
 
-        def unpack(saved: Tensor | _Saved) -> Tensor:
-            return saved.source.view(*saved[1:]) if isinstance(saved, _Saved) else saved
+        def unpack(saved: Any) -> Tensor:
+            return saved.source.view(*saved[1:]) if isinstance(saved, _Saved) else unpack_other(saved)
 
         super().__init__(pack, unpack)
+
+
+def _same(tensor: Tensor) -> Tensor:
+    return tensor

@@ -11,7 +11,7 @@ from transformers import AutoConfig, PreTrainedModel
 from transformers.configuration_utils import PreTrainedConfig
 from transformers.initialization import copy_, no_init_weights, normal_, zeros_
 
-from padnet_hf.errors import PADNetError
+from padnet_hf.errors import PADCheckpointError, PADNetError
 from padnet_hf.models.upcycle import load_copies, merged_state
 from padnet_hf.partition.layer import hash_masks, mask_groups, pad_layers, pad_weights
 from padnet_hf.partition.packing import first_positions, unpack_mask
@@ -93,25 +93,30 @@ class PADModelMixin(PreTrainedModel):
     @classmethod
     def from_pretrained(cls, *args: Any, **kwargs: Any) -> Any:
         """transformers' from_pretrained, and then a check that masks and configuration belong together."""
+        source = str(args[0] if args else kwargs.get("pretrained_model_name_or_path"))
         try:
             loaded = super().from_pretrained(*args, **kwargs)
-        except (RuntimeError, SafetensorError) as error:
-            source = args[0] if args else kwargs.get("pretrained_model_name_or_path")
-            raise PADNetError(
-                f"the weights in {str(source)!r} cannot be loaded as {cls.__name__}: the file is damaged, or "
-                f"config.json (sizes, dynamic_counts) was not saved with it. Download or save it again. Cause: {error}"
+        except SafetensorError as error:
+            raise PADCheckpointError(f"the weights in {source!r} are damaged, get them again: {error}") from error
+        except RuntimeError as error:
+            if "ignore_mismatched_sizes" not in str(error):
+                raise
+            raise PADCheckpointError(
+                f"tensors in {source!r} have other sizes than its configuration asks for (see the report above). Either "
+                "config.json (dynamic_counts) was not saved with these weights: get both again; or you changed a size, "
+                "num_labels for instance: pass ignore_mismatched_sizes=True to start those tensors anew."
             ) from error
         (loaded[0] if isinstance(loaded, tuple) else loaded).check_masks()
         return loaded
 
     def check_masks(self) -> None:
-        """Raise PADNetError if a mask has other than its count of set bits, or the masks are not the recorded ones."""
+        """Raise PADCheckpointError if a mask has other than its count of set bits, or the masks are not the recorded ones."""
         for name, weight in pad_weights(self).items():
             if weight.mask_bits is None or weight.mask_bits.is_meta:
                 continue
             num_set = int(unpack_mask(weight.mask_bits, weight.mask_bits.numel() * 8).sum())
             if num_set != weight.num_dynamic or int(weight.mask().sum()) != num_set:
-                raise PADNetError(
+                raise PADCheckpointError(
                     f"the mask of {name} has {num_set} set bits, but dynamic_counts says {weight.num_dynamic}; the "
                     "checkpoint is damaged, download or save it again."
                 )
@@ -122,7 +127,7 @@ class PADModelMixin(PreTrainedModel):
         if any(weight.values.is_meta for weight in weights):
             return
         if (found := hash_masks(weight.mask() for weight in weights)) != record["mask_hash"]:
-            raise PADNetError(
+            raise PADCheckpointError(
                 f"the masks have the hash {found[:12]}..., but the partition recorded {record['mask_hash'][:12]}...; "
                 "the checkpoint is damaged or its config.json belongs to another one."
             )
@@ -142,8 +147,8 @@ class PADModelMixin(PreTrainedModel):
         The result is fully dynamic and gives the dense model's logits.
 
         Args:
-            dense: a stock transformers model, or the name or folder of a checkpoint. A model of another class than this
-                one's counterpart (say, one without a head) is taken as far as it goes, the rest is initialised.
+            dense: a stock transformers model (loaded with whatever options its source needs), or the name or folder of
+                a checkpoint. A model of another class than this one's counterpart (say, one without a head) is taken as far as it goes, the rest is initialised.
             num_experts: E, copies of each feed-forward network.
             num_experts_per_tok: K, experts that each token passes, 1 to E.
             config: further fields of the configuration (num_labels, id2label, moe_layers, router_noise, ...).

@@ -56,9 +56,10 @@ def partition(
     with _undone_on_error(states):
         for weight, state in states.items():
             weight.become(state, config.granularity)
+        result = report(model, record)
         if hasattr(model, "record_partition"):
             model.record_partition(record)
-    return report(model, record)
+    return result
 
 
 def _check_model(model: nn.Module) -> None:
@@ -78,7 +79,7 @@ def _check_model(model: nn.Module) -> None:
 
 def _take(batches: Iterable[Batch] | None, count: int) -> list[Batch]:
     with torch.random.fork_rng(devices=[]):  # a DataLoader draws from the global generator
-        taken = list(itertools.islice(batches or (), count))
+        taken = list(itertools.islice(() if batches is None else batches, count))
     if not taken:
         raise PADNetError(
             f"there are no calibration batches, but this criterion needs at least 1 (num_batches is {count}); pass an "

@@ -83,8 +83,8 @@ class _Merge(torch.autograd.Function):
     ) -> Tensor:
         dense = dynamic.new_empty(dynamic.shape[0], dynamic.shape[1] + static.shape[0])
         copies = unpacked_copies(dynamic, static, scale_dynamic, scale_static, dynamic_index, static_index)
-        for row, copy in zip(dense, copies, strict=True):
-            row.copy_(copy)
+        for number, copy in enumerate(copies):
+            dense[number] = copy
         return dense
 
     @staticmethod

@@ -1,0 +1,151 @@
+"""The model asked for, dense, fully dynamic or to be partitioned, and its tokenizer."""
+
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from transformers import (
+    AutoConfig,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from embedded import embedded_model
+from glue_arguments import DataArguments, ModelArguments, PADArguments, experts_options
+from glue_data import TextData, check_labels
+from padnet_hf import PADBertConfig, PADBertForSequenceClassification, PADNetError
+
+SHORTEST_SEQUENCE = 8
+
+
+def model_source(model: ModelArguments, checkpoint: str | None) -> str:
+    """Where the model comes from: the checkpoint to resume, what was asked for, or the embedded default."""
+    return checkpoint or model.model_name_or_path or embedded_model()
+
+
+def load_config(source: str, model: ModelArguments) -> PreTrainedConfig:
+    """The configuration of the model at `source`. Raises PADNetError if there is none."""
+    return _load(AutoConfig.from_pretrained, source, model)
+
+
+def load_tokenizer(source: str, model: ModelArguments) -> PreTrainedTokenizerBase:
+    """The tokenizer that belongs to the model, or the one asked for. Raises PADNetError if there is none."""
+    return _load(AutoTokenizer.from_pretrained, model.tokenizer_name or source, model)
+
+
+def _load(loader: Any, source: str, model: ModelArguments, **fields: Any) -> Any:
+    try:
+        return loader(source, cache_dir=model.cache_dir, revision=model.model_revision, **fields)
+    except PADNetError:
+        raise
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise PADNetError(
+            f"cannot load {source!r}: {reason}; --model_name_or_path FOLDER (and --tokenizer_name FOLDER) read a local "
+            "folder with config.json, model.safetensors and the tokenizer's files"
+        ) from error
+
+
+def check_model(config: PreTrainedConfig, source: str, pad: PADArguments, *, resuming: bool) -> None:
+    """Raise PADNetError if the model cannot become what is asked for."""
+    option, own = "--use_pad" if pad.use_pad else "--use_moe", variant_of(config)
+    if resuming and own != pad.variant:
+        raise PADNetError(
+            f"checkpoint {source!r} is {own}, but asked for is {pad.variant}: resume with the options of the first run"
+        )
+    if pad.variant == "dense" and own == "dense" and pad.experts_implementation:
+        raise PADNetError(
+            f"--experts_implementation {pad.experts_implementation} has no effect on a dense network: add --use_pad or "
+            "--use_moe"
+        )
+    if pad.variant == "dense" or resuming:
+        return
+    if own == "partitioned":
+        raise PADNetError(
+            f"{source!r} is partitioned already (dynamic_ratio {config.partition.get('dynamic_ratio')}): leave out "
+            f"{option} to use it as it is, or start from its dense or fully dynamic model"
+        )
+    if own == "fully dynamic":
+        for name, asked in experts_options(pad).items():
+            found = getattr(config, name)
+            if getattr(pad, name) is not None and asked != found:
+                raise PADNetError(f"--{name} is {asked}, but {source!r} has {found}: leave out --{name}")
+        return
+    if config.model_type != "bert":
+        raise PADNetError(
+            f"{source!r} is a model of type {config.model_type!r}, but {option} takes BERT (bert, pad_bert): choose "
+            "one with --model_name_or_path, or leave the option out for dense training"
+        )
+    PADBertConfig.from_dense(config, **experts_options(pad))
+
+
+def check_length(config: PreTrainedConfig, tokenizer: PreTrainedTokenizerBase, data: DataArguments) -> None:
+    """Raise PADNetError if the model cannot take inputs of --max_seq_length tokens."""
+    longest = min(tokenizer.model_max_length, getattr(config, "max_position_embeddings", tokenizer.model_max_length))
+    if not SHORTEST_SEQUENCE <= data.max_seq_length <= longest:
+        raise PADNetError(
+            f"--max_seq_length is {data.max_seq_length}, but this model takes {SHORTEST_SEQUENCE} to {longest}: choose "
+            "a length within"
+        )
+
+
+def label_fields(data: TextData, config: PreTrainedConfig, *, training: bool) -> dict[str, Any]:
+    """num_labels, id2label, label2id and problem_type for the model's configuration; no names for a regression.
+
+    A model trained on the same labels keeps its own numbers for them, and one that is not trained here decides alone.
+    Raises PADNetError if that one knows no labels, or others than the data, and there is no training data either.
+    """
+    own = tuple(config.id2label[number] for number in sorted(config.id2label))
+    if own == tuple(f"LABEL_{number}" for number in range(len(own))):
+        own = ()
+    gives_scores = config.problem_type == "regression"
+    decides = not training and bool(own or gives_scores)
+    if decides:
+        for split, table in data.splits.items():
+            if "label" in table:
+                check_labels(table, None if gives_scores else own, f"split {split!r}")
+    if gives_scores if decides else data.is_regression:
+        return {"num_labels": 1, "problem_type": "regression"}
+    names = own if decides or set(own) == set(data.label_names or ()) else data.label_names
+    if not names:
+        raise PADNetError(
+            "the labels are not known: give --train_file, or with --model_name_or_path a model trained on them"
+        )
+    return {
+        "num_labels": len(names),
+        "id2label": dict(enumerate(names)),
+        "label2id": {name: number for number, name in enumerate(names)},
+        "problem_type": "single_label_classification",
+    }
+
+
+def build_model(
+    source: str, config: PreTrainedConfig, model: ModelArguments, pad: PADArguments, fields: dict[str, Any]
+) -> PreTrainedModel:
+    """The model, fully dynamic where a dense one is to be upcycled. Seed before: a new head starts at random.
+
+    A dense model whose head is for another number of labels gets a new one.
+    """
+    is_dense = variant_of(config) == "dense"
+    if not is_dense and config.num_labels != fields["num_labels"]:
+        raise PADNetError(
+            f"{source!r} has a head for {config.num_labels} labels, but the data has {fields['num_labels']}: start "
+            "from its dense model"
+        )
+    loader = AutoModelForSequenceClassification.from_pretrained
+    built = _load(loader, source, model, dtype=torch.float32, ignore_mismatched_sizes=is_dense, **fields)
+    if is_dense and pad.variant != "dense":
+        built = PADBertForSequenceClassification.from_dense(built, **experts_options(pad))
+    if pad.experts_implementation:
+        built.set_experts_implementation(pad.experts_implementation)
+    return built
+
+
+def variant_of(config: PreTrainedConfig) -> str:
+    """`dense`, `fully dynamic` or `partitioned`: what the model is, whatever was asked for."""
+    if not isinstance(config, PADBertConfig):
+        return "dense"
+    return "fully dynamic" if config.partition is None else "partitioned"

@@ -1,0 +1,132 @@
+"""The stock Trainer on the task's data: built, trained, measured, asked for predictions."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from datasets import Dataset
+from transformers import (
+    DataCollatorWithPadding,
+    EvalPrediction,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    Trainer,
+    TrainingArguments,
+)
+
+from glue_data import TextData
+from glue_metric import GlueMetric
+from padnet_hf import IMPCallback, PartitionConfig, CalibrationBatches
+
+
+@dataclass
+class Job:
+    """A trainer with what it was built from."""
+
+    trainer: Trainer
+    data: TextData
+    sets: dict[str, Dataset]
+    label_names: tuple[str, ...]
+    source: str
+
+    @property
+    def folder(self) -> str:
+        return self.trainer.args.output_dir
+
+
+def build_trainer(
+    training: TrainingArguments,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    sets: dict[str, Dataset],
+    data: TextData,
+    label_names: tuple[str, ...],
+    partition: PartitionConfig | None,
+) -> Trainer:
+    """The stock Trainer; the callback partitions the model while it is built."""
+    collator = DataCollatorWithPadding(tokenizer, pad_to_multiple_of=8 if training.fp16 or training.bf16 else None)
+    callbacks = []
+    if partition is not None:
+        batches = CalibrationBatches(
+            sets["train"],
+            collator,
+            batch_size=training.per_device_train_batch_size,
+            num_batches=partition.num_batches,
+            seed=partition.seed,
+        )
+        callbacks.append(IMPCallback(batches, partition))
+    return Trainer(
+        model=model,
+        args=training,
+        data_collator=collator,
+        train_dataset=sets.get("train"),
+        eval_dataset=sets.get(data.eval_splits[0]),
+        processing_class=tokenizer,
+        compute_metrics=measure_with(data, label_names),
+        callbacks=callbacks,
+    )
+
+
+def measure_with(data: TextData, label_names: tuple[str, ...]) -> Callable[[EvalPrediction], dict[str, float]]:
+    """compute_metrics for the Trainer: the task's measures, and their mean if there are several.
+
+    A model may number the labels in its own way (`label_names`); F1 needs the task's.
+    """
+    metric = GlueMetric(config_name=data.metric, keep_in_memory=True)
+    task_names = data.label_names if set(data.label_names or ()) == set(label_names) else label_names
+    numbers = np.array([task_names.index(name) for name in label_names])
+
+    def measure(outputs: EvalPrediction) -> dict[str, float]:
+        logits = outputs.predictions[0] if isinstance(outputs.predictions, tuple) else outputs.predictions
+        if label_names:
+            values = metric.compute(predictions=numbers[logits.argmax(-1)], references=numbers[outputs.label_ids])
+        else:
+            values = metric.compute(predictions=logits.reshape(-1), references=outputs.label_ids)
+        return values | ({"combined_score": float(np.mean(list(values.values())))} if len(values) > 1 else {})
+
+    return measure
+
+
+def train(job: Job, checkpoint: str | None) -> dict[str, float]:
+    """Train, and leave model, tokenizer and state in the output folder."""
+    metrics = job.trainer.train(resume_from_checkpoint=checkpoint).metrics
+    metrics["train_samples"] = len(job.sets["train"])
+    job.trainer.save_model()
+    job.trainer.save_state()
+    return record(job, "train", metrics)
+
+
+def evaluate(job: Job) -> dict[str, float]:
+    """Measure on every validation split; MNLI's second one under `eval_mm`."""
+    metrics = {}
+    for prefix, split in zip(("eval", "eval_mm"), job.data.eval_splits, strict=False):
+        metrics |= job.trainer.evaluate(job.sets[split], metric_key_prefix=prefix)
+        metrics[f"{prefix}_samples"] = len(job.sets[split])
+    return record(job, "eval", metrics)
+
+
+def predict(job: Job) -> dict[str, float]:
+    """Write `predict_results_<task>.txt` for every test split, and measure where the labels are known."""
+    metrics = {}
+    for suffix, split in zip(("", "-mm"), job.data.test_splits, strict=False):
+        prefix = "predict" + suffix.replace("-", "_")
+        output = job.trainer.predict(job.sets[split], metric_key_prefix=prefix)
+        metrics |= output.metrics | {f"{prefix}_samples": len(job.sets[split])}
+        logits = output.predictions[0] if isinstance(output.predictions, tuple) else output.predictions
+        if job.label_names:
+            values = [job.label_names[number] for number in logits.argmax(-1)]
+        else:
+            values = [f"{value:.3f}" for value in logits.reshape(-1)]
+        if job.trainer.is_world_process_zero():
+            lines = ["index\tprediction", *(f"{index}\t{value}" for index, value in enumerate(values))]
+            path = Path(job.folder, f"predict_results_{job.data.name}{suffix}.txt")
+            path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return record(job, "predict", metrics)
+
+
+def record(job: Job, role: str, metrics: dict[str, float]) -> dict[str, float]:
+    """Log and save the metrics, also into all_results.json."""
+    job.trainer.log_metrics(role, metrics)
+    job.trainer.save_metrics(role, metrics)
+    return metrics

@@ -1,0 +1,128 @@
+"""What stands in --output_dir: protecting an earlier run, resuming it, and saying what was asked for."""
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from transformers.trainer_callback import TrainerState
+
+from padnet_hf import PADNetError
+
+RUN_CONFIG = "run_config.json"
+_MAY_DIFFER = frozenset(
+    ("num_train_epochs", "max_steps", "max_eval_samples", "max_predict_samples", "validation_file", "test_file")
+)
+"""Options that may change when a run is resumed: the steps done so far would have been the same."""
+
+_RESULTS = (
+    "checkpoint-*", RUN_CONFIG, "partition_report.json", "partition.png", "*_results.json", "predict_results_*.txt",
+    "trainer_state.json", "training_args.bin", "config.json", "model*.safetensors", "model.safetensors.index.json",
+    "tokenizer.json", "tokenizer_config.json", "vocab.txt", "special_tokens_map.json",
+)  # fmt: skip
+"""What a run of this script leaves behind."""
+
+
+def check_output_dir(folder: str, *, making: bool, resuming: bool, overwrite: bool) -> None:
+    """Raise PADNetError if the model to be made would stand among other results."""
+    path = Path(folder)
+    if path.exists() and not path.is_dir():
+        raise PADNetError(f"--output_dir {folder} is a file: give a folder, new or empty")
+    if resuming and overwrite:
+        raise PADNetError(
+            "--resume_from_checkpoint and --overwrite_output_dir exclude each other: the first continues the run in "
+            "--output_dir, the second removes it"
+        )
+    if not making or resuming or not path.is_dir() or not any(path.iterdir()):
+        return
+    if overwrite and not (path / RUN_CONFIG).is_file():
+        raise PADNetError(
+            f"--output_dir {folder} holds other things than a run of this script (no {RUN_CONFIG}), which "
+            "--overwrite_output_dir does not remove: give another folder"
+        )
+    if not overwrite:
+        raise PADNetError(
+            f"--output_dir {folder} holds other results: add --overwrite_output_dir to replace them, or "
+            "--resume_from_checkpoint last to continue"
+        )
+
+
+def find_checkpoint(asked: str | None, folder: str) -> str | None:
+    """The checkpoint folder to resume: the path itself, or for `last` the newest complete one in the output folder.
+
+    Raises PADNetError if it is not there, or not complete because saving it was interrupted.
+    """
+    if asked is None:
+        return None
+    if asked != "last":
+        if not is_complete(Path(asked)):
+            raise PADNetError(
+                f"--resume_from_checkpoint {asked} is not a complete checkpoint (trainer_state.json and model weights "
+                "that open): give another folder, or `last` for the newest complete one"
+            )
+        return asked
+    numbered = {path: re.fullmatch(r"checkpoint-(\d+)", path.name) for path in Path(folder).glob("checkpoint-*")}
+    steps = {int(match[1]): path for path, match in numbered.items() if match}
+    for step in sorted(steps, reverse=True):
+        if is_complete(steps[step]):
+            return str(steps[step])
+    raise PADNetError(
+        f"--resume_from_checkpoint last: --output_dir {folder} holds no complete checkpoint; leave the option out and "
+        "add --overwrite_output_dir to train anew"
+    )
+
+
+def is_complete(checkpoint: Path) -> bool:
+    """Whether saving it came to its end: the trainer's state, written last, can be read, and so can all weights."""
+    try:
+        TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
+        index = checkpoint / "model.safetensors.index.json"
+        shards = set(json.loads(index.read_text())["weight_map"].values()) if index.exists() else {"model.safetensors"}
+        for shard in shards:
+            with safe_open(checkpoint / shard, framework="pt"):
+                pass
+    except (OSError, ValueError, TypeError, KeyError, SafetensorError):
+        return False
+    return True
+
+
+def check_same_run(asked: Mapping[str, Any], checkpoint: str) -> None:
+    """Raise PADNetError if the run that wrote the checkpoint was asked for something else."""
+    path = Path(checkpoint).resolve().parent / RUN_CONFIG
+    if not path.is_file():
+        return
+    try:
+        saved = json.loads(path.read_text(encoding="utf-8"))["options"]
+    except (ValueError, KeyError) as error:
+        raise PADNetError(f"{path} cannot be read: remove it to resume without comparing options") from error
+    now = json.loads(json.dumps(asked))
+    for option in saved | now:  # in the order of recording: --use_pad before what it brings along
+        if option not in _MAY_DIFFER and now.get(option) != saved.get(option):
+            raise PADNetError(
+                f"--{option} is {now.get(option)!r}, but {checkpoint} was trained with {saved.get(option)!r}: give the "
+                "same value to resume, or train anew into another --output_dir"
+            )
+
+
+def write_run_config(folder: str, options: Mapping[str, Any], version: str) -> None:
+    """Say in run_config.json what was asked for; the file is there whole or not at all."""
+    write_json(Path(folder, RUN_CONFIG), {"padnet_hf": version, "options": dict(options)})
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write under another name first, then rename."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f"{path.name}.unfinished")
+    unfinished.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    os.replace(unfinished, path)
+
+
+def remove_earlier_run(folder: str) -> None:
+    """Remove what a run of this script leaves behind, and nothing else."""
+    for pattern in _RESULTS:
+        for path in Path(folder).glob(pattern):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
