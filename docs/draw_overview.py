@@ -22,7 +22,13 @@ def stack(axes: Axes, sheets: list[np.ndarray], title: str, below: str) -> None:
         for line in range(SIDE + 1):
             axes.plot([shift + line] * 2, [shift, shift + SIDE], color="white", linewidth=1, zorder=-depth)
             axes.plot([shift, shift + SIDE], [shift + line] * 2, color="white", linewidth=1, zorder=-depth)
-        edge = [(shift, shift), (shift + SIDE, shift), (shift + SIDE, shift + SIDE), (shift, shift + SIDE), (shift, shift)]
+        edge = [
+            (shift, shift),
+            (shift + SIDE, shift),
+            (shift + SIDE, shift + SIDE),
+            (shift, shift + SIDE),
+            (shift, shift),
+        ]
         axes.plot(*zip(*edge, strict=True), color="#444444", linewidth=1, zorder=-depth)
     axes.set(xlim=(-0.5, SIDE + 3.5), ylim=(-0.5, SIDE + 3.5), aspect="equal")
     axes.set_title(title, fontsize=12)

@@ -15,7 +15,7 @@ from padnet_hf.models.pad_bert import (
     PADBertModel,
 )
 from padnet_hf.partition import PADWeight, PartitionConfig, PartitionReport, partition, register_criterion
-from padnet_hf.training.calibration import CalibrationBatches, calibration_batches
+from padnet_hf.training.calibration import CalibrationBatches
 from padnet_hf.training.callbacks import IMPCallback
 from padnet_hf.version import __version__
 
@@ -36,7 +36,6 @@ __all__ = [
     "PartitionConfig",
     "PartitionReport",
     "__version__",
-    "calibration_batches",
     "partition",
     "register_criterion",
 ]

@@ -10,4 +10,4 @@ class PADNetError(ValueError):
 
 
 class PADCheckpointError(PADNetError, RuntimeError):
-    """A checkpoint that does not hold together; also a `RuntimeError`, as transformers raises for tensors that misfit."""
+    """A checkpoint that does not hold together; also a `RuntimeError`, as transformers' for misfits."""

@@ -1,4 +1,4 @@
-"""Every snippet and command of the README works as it stands; a name on the Hub stands for the local checkpoint here."""
+"""Every snippet and command of the README works as it stands; a name on the Hub stands for the local checkpoint."""
 
 import os
 import re

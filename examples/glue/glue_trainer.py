@@ -17,7 +17,7 @@ from transformers import (
 
 from glue_data import TextData
 from glue_metric import GlueMetric
-from padnet_hf import IMPCallback, PartitionConfig, CalibrationBatches
+from padnet_hf import CalibrationBatches, IMPCallback, PartitionConfig
 
 
 @dataclass

@@ -72,6 +72,12 @@ def _linear(inputs: Iterable[Tensor], weight: Tensor | PADWeight, bias: Tensor) 
     return weight.linear(inputs, bias) if isinstance(weight, PADWeight) else linear_per_copy(inputs, weight, bias)
 
 
+BY_DEVICE = "pad"
+"""Name of the default implementation. On a CPU the loop is the faster one in every form (benchmarks/experts.py)."""
+
+ALL_EXPERTS_FUNCTIONS.register(BY_DEVICE, experts_loop)
+
+
 class PADExperts(nn.Module):
     """E feed-forward networks (up, activation, down, with biases) whose weights may be partly static.
 
@@ -79,8 +85,9 @@ class PADExperts(nn.Module):
     neurons form one network that every token passes once, and the experts shrink to their dynamic neurons: since the
     gates of a token sum to one, y = FFN_static(x) + sum_e g_e FFN_e(x).
 
-    The implementation of the routed part is `config._experts_implementation`: "eager", "grouped_mm" or any other that
-    transformers' ExpertsInterface knows.
+    The implementation of the routed part is `config._experts_implementation`: "eager", "grouped_mm", any other that
+    transformers' ExpertsInterface knows, or "pad": eager on a CPU, grouped_mm elsewhere. "eager" builds the weights of
+    an element partition one expert at a time, the others need them whole.
     """
 
     def __init__(self, config: ExpertsConfig) -> None:
@@ -150,11 +157,10 @@ class PADExperts(nn.Module):
         return self._implementation(hidden.device)(experts, hidden, index, weights.to(hidden.dtype))
 
     def _implementation(self, device: torch.device) -> Callable[..., Tensor]:
-        """The configured one; on a CPU, where grouped_mm is a loop too, the loop that builds one expert at a time."""
         name = self.config._experts_implementation
-        by_element = any(w.granularity == "element" and w.phi is not None for w in self._weights().values())
-        if name == "grouped_mm" and device.type == "cpu" and by_element:
-            return experts_loop
+        if name == BY_DEVICE:
+            aligned = all(size % 8 == 0 for size in self.up_proj.shape)  # grouped_mm needs rows of whole 16 bytes
+            name = "eager" if device.type == "cpu" or not aligned else "grouped_mm"
         return ALL_EXPERTS_FUNCTIONS.get_interface(name, experts_loop)
 
     def _rebuilt(self, built: dict[str, Tensor]) -> AbstractContextManager:

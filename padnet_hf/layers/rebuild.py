@@ -1,7 +1,7 @@
 """Built weights that are not kept for the backward pass, but built again there."""
 
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -52,21 +52,14 @@ class RebuiltInBackward(saved_tensors_hooks):
     def __init__(self, built: Iterable[tuple[Tensor, PADWeight]]) -> None:
         sources = {tensor.untyped_storage().data_ptr(): _Source(weight, tensor.dtype) for tensor, weight in built}
 
-        # Hooks do not nest by themselves: hand what is not rebuilt to those around, such as activation checkpointing's.
-        pack_other, unpack_other = torch._C._autograd._top_saved_tensors_default_hooks(False) or (Tensor.detach, _same)
-
-        def pack(tensor: Tensor) -> Any:
+        def pack(tensor: Tensor) -> Tensor | _Saved:
             source = sources.get(tensor.untyped_storage().data_ptr())
             if source is None:
-                return pack_other(tensor)
+                return tensor.detach()  # the tensor itself would tie a knot with the graph that it belongs to
             source.num_saved += 1
             return _Saved(source, tensor.size(), tensor.stride(), tensor.storage_offset())
 
-        def unpack(saved: Any) -> Tensor:
-            return saved.source.view(*saved[1:]) if isinstance(saved, _Saved) else unpack_other(saved)
+        def unpack(saved: Tensor | _Saved) -> Tensor:
+            return saved.source.view(*saved[1:]) if isinstance(saved, _Saved) else saved
 
         super().__init__(pack, unpack)
-
-
-def _same(tensor: Tensor) -> Tensor:
-    return tensor

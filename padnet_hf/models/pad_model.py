@@ -102,15 +102,15 @@ class PADModelMixin(PreTrainedModel):
             if "ignore_mismatched_sizes" not in str(error):
                 raise
             raise PADCheckpointError(
-                f"tensors in {source!r} have other sizes than its configuration asks for (see the report above). Either "
-                "config.json (dynamic_counts) was not saved with these weights: get both again; or you changed a size, "
-                "num_labels for instance: pass ignore_mismatched_sizes=True to start those tensors anew."
+                f"tensors in {source!r} have other sizes than its configuration asks for (see the report above). "
+                "Either config.json (dynamic_counts) was not saved with these weights: get both again; or you changed "
+                "a size, num_labels for instance: pass ignore_mismatched_sizes=True to start those tensors anew."
             ) from error
         (loaded[0] if isinstance(loaded, tuple) else loaded).check_masks()
         return loaded
 
     def check_masks(self) -> None:
-        """Raise PADCheckpointError if a mask has other than its count of set bits, or the masks are not the recorded ones."""
+        """Raise PADCheckpointError if a mask has not its count of set bits, or the masks are not those recorded."""
         for name, weight in pad_weights(self).items():
             if weight.mask_bits is None or weight.mask_bits.is_meta:
                 continue
@@ -148,7 +148,8 @@ class PADModelMixin(PreTrainedModel):
 
         Args:
             dense: a stock transformers model (loaded with whatever options its source needs), or the name or folder of
-                a checkpoint. A model of another class than this one's counterpart (say, one without a head) is taken as far as it goes, the rest is initialised.
+                a checkpoint. A model of another class than this one's counterpart (say,
+                one without a head) is taken as far as it goes, the rest is initialised.
             num_experts: E, copies of each feed-forward network.
             num_experts_per_tok: K, experts that each token passes, 1 to E.
             config: further fields of the configuration (num_labels, id2label, moe_layers, router_noise, ...).

@@ -24,7 +24,8 @@ class PartitionConfig:
         criterion: "snip" (the paper's), "magnitude", "random" or a name given to `register_criterion`.
         num_rounds: T, rounds of scoring and selecting; the dynamic share falls towards kappa from round to round.
         schedule: "exponential" (the paper's): kappa ** (t / T) after round t. "linear": 1 - (1 - kappa) * t / T.
-        scope: "global" (upstream's default): one threshold over all layers. "layer": the same share in every layer.
+        scope: "global" (upstream's default): one threshold over all layers. "layer": the same share in
+            every layer (in every weight of it, if the granularity is "element").
         static_branch: what an element already static counts for in later rounds. "drop" (the paper's): nothing.
             "keep": the static value it would get.
         num_batches: batches scored in every round (the same ones); with several processes, on each process.

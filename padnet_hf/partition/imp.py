@@ -1,9 +1,8 @@
 """Iterative mode partition (PAD-Net, section 3.3): choose the dynamic share from a few batches, before training."""
 
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +12,7 @@ from padnet_hf.errors import PADNetError
 from padnet_hf.partition.config import PartitionConfig
 from padnet_hf.partition.criteria import criterion_named
 from padnet_hf.partition.layer import MaskGroup, hash_masks, mask_groups, pad_weights
+from padnet_hf.partition.processes import failing_together, from_all
 from padnet_hf.partition.report import PartitionReport, report
 from padnet_hf.partition.scoring import Batch, make_static, no_trace, score_weights
 from padnet_hf.partition.selection import select_elements, select_units
@@ -48,7 +48,8 @@ def partition(
     config = config or PartitionConfig()
     _check_model(model)
     needs_batches = criterion_named(config.criterion).needs_gradients and 0 < config.dynamic_ratio < 1
-    taken = _take(batches, config.num_batches) if needs_batches else []
+    with failing_together():
+        taken = _take(batches, config.num_batches) if needs_batches else []
     groups = mask_groups(model, config.granularity)
     masks = _choose(model, groups, taken, config, progress)
     states = _states(groups, masks, config.granularity)
@@ -85,6 +86,12 @@ def _take(batches: Iterable[Batch] | None, count: int) -> list[Batch]:
             f"there are no calibration batches, but this criterion needs at least 1 (num_batches is {count}); pass an "
             "iterable of keyword dictionaries with labels, for instance a DataLoader."
         )
+    for batch in taken:
+        if not isinstance(batch, Mapping):
+            raise PADNetError(
+                f"a calibration batch is of type {type(batch).__name__}, but must be a dictionary of the model's "
+                "keyword arguments; pass a list of such dictionaries, or a DataLoader that gives them."
+            )
     return taken
 
 
@@ -162,9 +169,5 @@ def _undone_on_error(weights: Iterable[PADWeight]) -> Iterator[None]:
 
 def _count_samples(batches: Sequence[Batch]) -> int:
     """Samples in these batches, over all processes."""
-    count = sum(next((len(v) for v in batch.values() if isinstance(v, Tensor) and v.dim()), 0) for batch in batches)
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        counts: list[Any] = [0] * torch.distributed.get_world_size()
-        torch.distributed.all_gather_object(counts, count)
-        return sum(counts)
-    return count
+    lengths = (next((len(v) for v in batch.values() if isinstance(v, Tensor) and v.dim()), 0) for batch in batches)
+    return sum(from_all(sum(lengths)))

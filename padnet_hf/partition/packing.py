@@ -109,13 +109,14 @@ def _packed_gradients(
     """Gradients in every copy (N,), taken one after the other -> those in dynamic, static and the two scales."""
     grad_dynamic = torch.empty_like(dynamic)
     grad_scale_dynamic = torch.zeros_like(scale_dynamic)
-    total = dynamic.new_zeros(dynamic.shape[1] + static.shape[0])
+    precision = torch.promote_types(dynamic.dtype, torch.float32)
+    total = dynamic.new_zeros(dynamic.shape[1] + static.shape[0], dtype=precision)
     for gradient, values, grad_values in zip(gradients, dynamic, grad_dynamic, strict=True):
         total += gradient
         torch.index_select(gradient, 0, dynamic_index, out=grad_values)
         grad_scale_dynamic += torch.dot(grad_values, values)
         grad_values.mul_(scale_dynamic)
-    grad_static = total.index_select(0, static_index)
+    grad_static = total.index_select(0, static_index).to(static.dtype)
     grad_scale_static = torch.dot(grad_static, static)
     return grad_dynamic, grad_static.mul_(scale_static), grad_scale_dynamic, grad_scale_static
 
@@ -137,7 +138,7 @@ def merge(
 
 
 def linear_per_copy(inputs: Iterable[Tensor], copies: Iterable[Tensor], bias: Tensor) -> Iterator[Tensor]:
-    """inputs[e] (T_e, I) times copies[e] (O, I) plus bias[e], from bias (E, O), each worked out when it is asked for."""
+    """inputs[e] (T_e, I) times copies[e] (O, I) plus bias[e], from bias (E, O), each worked out when asked for."""
     for values, copy, shift in zip(inputs, copies, bias, strict=True):
         yield F.linear(values, copy.to(values.dtype), shift.to(values.dtype))
 

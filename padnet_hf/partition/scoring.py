@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from padnet_hf.errors import PADNetError
 from padnet_hf.partition.criteria import Criterion
 from padnet_hf.partition.packing import mean_over_copies
+from padnet_hf.partition.processes import failing_together, sum_in_place
 from padnet_hf.partition.weight import PADWeight
 
 Batch = Mapping[str, Any]
@@ -83,7 +84,7 @@ def score_weights(
 
     hooks = [parameter.register_post_accumulate_grad_hook(reduce_over_copies) for parameter in totals]
     try:
-        with torch.enable_grad():
+        with failing_together(), torch.enable_grad():
             for index, batch in enumerate(batches):
                 _loss(model, batch, index).backward()
                 on_batch()
@@ -91,9 +92,7 @@ def score_weights(
         for hook in hooks:
             hook.remove()
     scores = list(totals.values())
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        for score in scores:
-            torch.distributed.all_reduce(score)
+    sum_in_place(scores)
     if not all(bool(score.isfinite().all()) for score in scores):
         raise PADNetError(
             "the gradients of the calibration batches are not finite; lower the loss scale, or use float32."

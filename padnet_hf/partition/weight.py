@@ -41,8 +41,9 @@ class PADWeight(nn.Module):
     | n of N elements | `dynamic` (E, n), `static` (N-n,), `phi` (), `mask_bits` (ceil(N/8),) uint8 |
     | d of U units | `dynamic` (E, ..d..), `static` (..U-d..), `phi` (), and `mask_bits` (ceil(U/8),) if `ordered` |
 
-    The forward pass sees lambda_d * M * Theta_dynamic + lambda_s * (1 - M) * Theta_static with lambda_d = 2 sigmoid(phi)
-    and lambda_s = 2 - lambda_d (PAD-Net, section 3; the sigmoid is upstream's). phi starts at 0, both scales at 1.
+    The forward pass sees lambda_d * M * Theta_dynamic + lambda_s * (1 - M) * Theta_static, where lambda_d is
+    2 sigmoid(phi) and lambda_s is 2 - lambda_d (PAD-Net, section 3; the sigmoid is upstream's). phi starts at 0, both
+    scales at 1.
 
     Args:
         num_copies: E, at least 1.
@@ -115,7 +116,9 @@ class PADWeight(nn.Module):
 
     # What it becomes
 
-    def state_shapes(self, num_dynamic: int, granularity: Granularity) -> dict[str, tuple[tuple[int, ...], torch.dtype]]:
+    def state_shapes(
+        self, num_dynamic: int, granularity: Granularity
+    ) -> dict[str, tuple[tuple[int, ...], torch.dtype]]:
         """Shape and dtype of every tensor that exists when `num_dynamic` candidates are dynamic.
 
         Raises PADNetError if the count is not in 0..candidates.
@@ -145,7 +148,7 @@ class PADWeight(nn.Module):
         return shapes
 
     def partitioned_state(self, mask: Tensor, granularity: Granularity) -> WeightState:
-        """The tensors of this fully dynamic weight once only the candidates under `mask` (N,) or (U,) bool are dynamic."""
+        """The tensors of this fully dynamic weight when only candidates under `mask`, (N,) or (U,), are dynamic."""
         count, total = int(mask.sum()), mask.numel()
         copies = self.dynamic.detach()
         if count == total:
@@ -205,11 +208,13 @@ class PADWeight(nn.Module):
     def build(self) -> Tensor:
         """All copies in full, (E, *shape); differentiable in every parameter.
 
-        With `cache` set and gradients off, the result is kept until a parameter changes.
+        With `cache` set and gradients off, the result is kept until a parameter changes (a change through `.data`,
+        which torch does not count, goes unnoticed) or gradients are on.
         """
         if self.is_fully_dynamic:
             return self.dynamic
         if not self.cache or torch.is_grad_enabled():
+            self._cached = None
             return self._build()
         key = tuple(part for t in self.state().values() for part in (id(t), t.data_ptr(), t._version))
         if self._cached is None or self._cached[0] != key:

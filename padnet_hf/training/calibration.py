@@ -54,6 +54,3 @@ class CalibrationBatches:
     def __iter__(self) -> Iterator[dict[str, Any]]:
         for indices in self._own():
             yield self._collator([self._dataset[index] for index in indices])
-
-
-calibration_batches = CalibrationBatches

@@ -21,6 +21,7 @@ from transformers.models.bert.modeling_bert import (
 from transformers.utils.output_capturing import OutputRecorder
 
 from padnet_hf.errors import PADNetError
+from padnet_hf.layers.experts import BY_DEVICE
 from padnet_hf.layers.feed_forward import PADFeedForward
 from padnet_hf.layers.router import NoisyTopKRouter
 from padnet_hf.models.pad_bert.configuration_pad_bert import PADBertConfig
@@ -95,19 +96,17 @@ class PADBertPreTrainedModel(PADModelMixin, BertPreTrainedModel):
         return True  # transformers searches the source for its own decorator
 
     def get_correct_experts_implementation(self, requested_experts: str | None) -> str:
-        """The implementation asked for, or the default: "grouped_mm" where sizes allow it, else "eager".
+        """The implementation asked for, or the default: "pad".
 
         Raises PADNetError for "grouped_mm" with sizes whose rows are not multiples of 16 bytes in float32.
         """
         sizes = (self.config.hidden_size, self.config.intermediate_size)
-        if requested_experts is None and any(size % 8 for size in sizes):
-            requested_experts = "eager"
         if requested_experts == "grouped_mm" and any(size % 4 for size in sizes):
             raise PADNetError(
                 f"experts_implementation='grouped_mm' needs hidden_size and intermediate_size to be multiples of 4 "
                 f"(8 in half precision), but they are {sizes}; use experts_implementation='eager'."
             )
-        return super().get_correct_experts_implementation(requested_experts)
+        return super().get_correct_experts_implementation(requested_experts or BY_DEVICE)
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:

@@ -147,12 +147,9 @@ def test_bfloat16_stays_close_to_float32(granularity: str, implementation: str) 
     torch.testing.assert_close(output.logits.float(), expected, rtol=0.05, atol=0.02)
 
 
-def test_grouped_mm_is_refused_where_sizes_do_not_fit_and_is_not_the_default_there() -> None:
-    config = padnet_hf.PADBertConfig(**(TINY | {"intermediate_size": 37}))
-    model = PADBertForSequenceClassification(config)
-    assert model.config._experts_implementation == "eager"
+def test_grouped_mm_is_refused_where_sizes_do_not_fit_and_the_default_runs_there() -> None:
+    model = PADBertForSequenceClassification(padnet_hf.PADBertConfig(**(TINY | {"intermediate_size": 37})))
+    assert model.config._experts_implementation == "pad"
+    assert model(**inputs_for("SequenceClassification")).loss.isfinite()
     with pytest.raises(PADNetError, match=r"multiples of 4.*37.*eager"):
         model.set_experts_implementation("grouped_mm")
-    assert (
-        PADBertForSequenceClassification(padnet_hf.PADBertConfig(**TINY)).config._experts_implementation == "grouped_mm"
-    )

@@ -98,7 +98,10 @@ COUNT = "encoder.layer.0.feed_forward.experts.up_proj"
 @pytest.mark.parametrize(
     ("edit", "message"),
     [
-        (lambda counts: counts.update({COUNT: counts[COUNT] + 8}), "other sizes than its configuration.*dynamic_counts"),
+        (
+            lambda counts: counts.update({COUNT: counts[COUNT] + 8}),
+            "other sizes than its configuration.*dynamic_counts",
+        ),
         (lambda counts: counts.update({COUNT: -1}), f"{COUNT}.*-1 is not possible.*0 to 589824"),
         (lambda counts: counts.update({COUNT: 10**12}), f"{COUNT}.*1000000000000 is not possible.*0 to 589824"),
         (lambda counts: counts.update({COUNT: "8"}), f"{COUNT}.*'8' is not possible"),
@@ -141,7 +144,7 @@ def test_a_truncated_file_is_refused(checkpoint: Path, kept: float) -> None:
 
 
 def test_another_number_of_labels_is_named_as_a_cause(checkpoint: Path) -> None:
-    with pytest.raises(RuntimeError, match="num_labels.*ignore_mismatched_sizes=True"):
+    with pytest.raises(RuntimeError, match=r"num_labels.*ignore_mismatched_sizes=True"):
         AutoModelForSequenceClassification.from_pretrained(checkpoint, num_labels=3)
     model = AutoModelForSequenceClassification.from_pretrained(checkpoint, num_labels=3, ignore_mismatched_sizes=True)
     assert model.classifier.out_features == 3

@@ -1,0 +1,81 @@
+"""Experts as the paper's formula says them: one weight after the other, one token after the other."""
+
+import torch
+from torch import Tensor
+
+from padnet_hf.layers.experts import PADExperts
+from padnet_hf.partition.layer import pad_weights
+from padnet_hf.partition.weight import PADWeight
+from tests.partition.toy import LayerConfig
+
+FORMS = ("fully dynamic", "element", "unit", "static by element", "static by unit", "mixed")
+
+
+def make_experts(
+    form: str, implementation: str = "eager", dtype: torch.dtype = torch.float64, **config: object
+) -> PADExperts:
+    """Experts with random values, different copies, and scale factors other than one.
+
+    "mixed" is an element partition that left one weight all static, one all dynamic, and two in part.
+    """
+    fields = {"num_experts": 4, "hidden_size": 8, "intermediate_size": 24} | config
+    experts = PADExperts(LayerConfig(_experts_implementation=implementation, **fields)).to(dtype)
+    generator = torch.Generator().manual_seed(0)
+    granularity = "unit" if "unit" in form else "element"
+    share = {"fully dynamic": 1.0, "element": 0.4, "unit": 0.4, "mixed": 0.4}.get(form, 0.0)
+    units = torch.randperm(fields["intermediate_size"], generator=generator) < 8
+    for name, weight in pad_weights(experts).items():
+        weight.become({"dynamic": torch.randn(weight.dynamic.shape, generator=generator).to(dtype) / 2})
+        mask = torch.rand(weight.num_candidates(granularity), generator=generator) < share
+        if form == "unit":
+            mask = units if weight.unit_dim is not None else torch.tensor([True])
+        if form == "mixed" and name.startswith("up"):
+            mask = torch.full_like(mask, name == "up_proj_bias")
+        weight.become(weight.partitioned_state(mask, granularity), granularity)
+        if weight.phi is not None:
+            torch.nn.init.constant_(weight.phi, torch.randn((), generator=generator).item())
+    return experts
+
+
+def make_routing(
+    num_tokens: int, dtype: torch.dtype = torch.float64, hidden_size: int = 8, num_experts: int = 4, top_k: int = 2
+) -> tuple[Tensor, Tensor, Tensor]:
+    """hidden (T, H) and gate logits (T, K), both leaves, and index (T, K) of different experts."""
+    generator = torch.Generator().manual_seed(1)
+    hidden = torch.randn(num_tokens, hidden_size, generator=generator).to(dtype).requires_grad_()
+    logits = torch.randn(num_tokens, top_k, generator=generator).to(dtype).requires_grad_()
+    index = torch.rand(num_tokens, num_experts, generator=generator).topk(top_k).indices
+    return hidden, logits, index
+
+
+def dense_by_formula(weight: PADWeight) -> Tensor:
+    """lambda_d * M * Theta_dynamic + lambda_s * (1 - M) * Theta_static, (E, *shape)."""
+    if weight.is_fully_dynamic:
+        return weight.dynamic
+    if weight.is_static:
+        return torch.stack([weight.static] * weight.num_copies)
+    mask = weight.mask()
+    if weight.granularity == "unit":
+        mask = mask.view([-1 if dim == weight.unit_dim else 1 for dim in range(len(weight.shape))])
+        mask = mask.expand(weight.shape).flatten()
+    scale = 2 * torch.sigmoid(weight.phi)
+    copies = []
+    for values in weight.dynamic:
+        copy = torch.zeros(weight.shape.numel(), dtype=values.dtype)
+        copy[mask] = scale * values.flatten()
+        copy[~mask] = (2 - scale) * weight.static.flatten()
+        copies.append(copy.view(weight.shape))
+    return torch.stack(copies)
+
+
+def reference_experts(experts: PADExperts, hidden: Tensor, index: Tensor, gates: Tensor) -> Tensor:
+    """y[t] = sum over k of gates[t, k] * FFN of expert index[t, k] of hidden[t]."""
+    up, up_bias, down, down_bias = (dense_by_formula(weight) for weight in pad_weights(experts).values())
+    outputs = []
+    for token in range(len(hidden)):
+        output = torch.zeros_like(hidden[token])
+        for gate, expert in zip(gates[token], index[token].tolist(), strict=True):
+            inner = experts.act_fn(up[expert] @ hidden[token] + up_bias[expert])
+            output = output + gate * (down[expert] @ inner + down_bias[expert])
+        outputs.append(output)
+    return torch.stack(outputs)

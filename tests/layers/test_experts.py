@@ -1,0 +1,238 @@
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.autograd.graph import saved_tensors_hooks
+from torch.utils.checkpoint import checkpoint
+
+from padnet_hf.layers.experts import BY_DEVICE, PADExperts
+from padnet_hf.partition.layer import pad_weights
+from tests.layers.reference import FORMS, make_experts, make_routing, reference_experts
+
+IMPLEMENTATIONS = [
+    ("eager", torch.float64),
+    ("eager", torch.float32),
+    ("grouped_mm", torch.float32),
+    (BY_DEVICE, torch.float32),
+    ("batched_mm", torch.float64),
+]
+
+Forward = Callable[[PADExperts, Tensor, Tensor, Tensor], Tensor]
+
+
+def _run(
+    experts: PADExperts, routing: tuple[Tensor, Tensor, Tensor], forward: Forward | None = None
+) -> dict[str, Tensor]:
+    """Output and every gradient of a scalar of it: in the parameters, the hidden states and the gates' logits."""
+    hidden, logits, index = routing[0].detach().requires_grad_(), routing[1].detach().requires_grad_(), routing[2]
+    gates = logits.softmax(dim=-1)
+    output = forward(experts, hidden, index, gates) if forward else experts(hidden, index, gates)
+    probe = torch.randn(output.shape, generator=torch.Generator().manual_seed(3)).to(output)
+    (output * probe).sum().backward()
+    gradients = {name: parameter.grad for name, parameter in experts.named_parameters()}
+    # gates that sum to one do not reach the output of experts that are all static
+    gradients |= {"hidden": hidden.grad, "logits": torch.zeros_like(logits) if logits.grad is None else logits.grad}
+    return {"output": output.detach()} | gradients
+
+
+def _assert_equal(actual: dict[str, Tensor], expected: dict[str, Tensor], tolerance: float) -> None:
+    """Equal up to `tolerance` of each tensor's largest value."""
+    assert actual.keys() == expected.keys()
+    for name, tensor in expected.items():
+        assert actual[name].shape == tensor.shape
+        error = (actual[name].double() - tensor.double()).abs().max()
+        assert error <= tolerance * max(1.0, tensor.abs().max().item()), f"{name} is off by {error}"
+
+
+def _compare_with_formula(experts: PADExperts, routing: tuple[Tensor, Tensor, Tensor], tolerance: float) -> None:
+    expected = _run(copy.deepcopy(experts), routing, reference_experts)
+    assert all(tensor.abs().max() > 1e-3 for name, tensor in expected.items() if name not in ("hidden", "logits"))
+    _assert_equal(_run(experts, routing), expected, tolerance)
+
+
+@pytest.mark.parametrize(("implementation", "dtype"), IMPLEMENTATIONS)
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("num_tokens", [13, 1])
+def test_outputs_and_every_gradient_are_the_papers_formula(
+    form: str, implementation: str, dtype: torch.dtype, num_tokens: int
+) -> None:
+    experts = make_experts(form, implementation, dtype)
+    _compare_with_formula(experts, make_routing(num_tokens, dtype), 1e-10 if dtype == torch.float64 else 2e-5)
+
+
+@pytest.mark.parametrize(("implementation", "dtype"), IMPLEMENTATIONS)
+@pytest.mark.parametrize("form", ["fully dynamic", "element", "unit"])
+def test_experts_without_tokens_get_no_gradient_of_their_own(
+    form: str, implementation: str, dtype: torch.dtype
+) -> None:
+    experts = make_experts(form, implementation, dtype)
+    hidden, logits, index = make_routing(9, dtype)
+    index = index % 2  # experts 2 and 3 are never chosen
+    index[:, 1] = 1 - index[:, 0]
+    _compare_with_formula(experts, (hidden, logits, index), 1e-10 if dtype == torch.float64 else 2e-5)
+    for weight in pad_weights(experts).values():
+        assert not weight.dynamic.grad[2:].any()
+        assert weight.dynamic.grad[:2].any()
+
+
+@pytest.mark.parametrize(("implementation", "dtype"), IMPLEMENTATIONS)
+@pytest.mark.parametrize("form", ["fully dynamic", "element", "unit"])
+@pytest.mark.parametrize("expert", [0, 3])
+def test_all_tokens_may_go_to_one_expert(form: str, implementation: str, dtype: torch.dtype, expert: int) -> None:
+    hidden, logits, index = make_routing(9, dtype, top_k=1)
+    routing = (hidden, logits, torch.full_like(index, expert))
+    _compare_with_formula(make_experts(form, implementation, dtype), routing, 1e-10 if dtype == torch.float64 else 2e-5)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_expert_may_be_chosen(form: str) -> None:
+    _compare_with_formula(make_experts(form), make_routing(5, top_k=4), 1e-10)
+
+
+@pytest.mark.parametrize("form", ["element", "unit"])
+@pytest.mark.parametrize("activation", ["relu", "gelu_new", "silu", "tanh"])
+def test_other_activations(form: str, activation: str) -> None:
+    _compare_with_formula(make_experts(form, hidden_act=activation), make_routing(5), 1e-10)
+
+
+@pytest.mark.parametrize("implementation", ["eager", "grouped_mm", BY_DEVICE])
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("frozen", ["weights", "hidden"])
+def test_what_is_frozen_gets_no_gradient_and_the_rest_the_same(form: str, implementation: str, frozen: str) -> None:
+    expected = _run(make_experts(form, implementation, torch.float32), make_routing(7, torch.float32))
+    experts = make_experts(form, implementation, torch.float32)
+    hidden, logits, index = make_routing(7, torch.float32)
+    hidden, logits = hidden.detach(), logits.detach()
+    if frozen == "weights":
+        experts.requires_grad_(False)
+        hidden.requires_grad_()
+    output = experts(hidden, index, logits.softmax(dim=-1))
+    probe = torch.randn(output.shape, generator=torch.Generator().manual_seed(3))
+    (output * probe).sum().backward()
+    torch.testing.assert_close(output, expected["output"], rtol=1e-5, atol=1e-5)
+    if frozen == "weights":
+        assert all(parameter.grad is None for parameter in experts.parameters())
+        torch.testing.assert_close(hidden.grad, expected["hidden"], rtol=1e-4, atol=1e-4)
+    else:
+        assert hidden.grad is None
+        for name, parameter in experts.named_parameters():
+            torch.testing.assert_close(parameter.grad, expected[name], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("implementation", ["eager", "grouped_mm", BY_DEVICE])
+@pytest.mark.parametrize("form", FORMS)
+def test_without_gradients_the_output_is_the_same_cached_or_not(form: str, implementation: str) -> None:
+    experts = make_experts(form, implementation, torch.float32)
+    hidden, logits, index = make_routing(7, torch.float32)
+    gates = logits.detach().softmax(dim=-1)
+    expected = experts(hidden, index, gates).detach()
+    with torch.no_grad():
+        for cache in (False, True, True):
+            for weight in pad_weights(experts).values():
+                weight.cache = cache
+            torch.testing.assert_close(experts(hidden, index, gates), expected, rtol=1e-5, atol=1e-5)
+
+
+# Mixed precision
+
+
+@pytest.mark.parametrize("implementation", ["eager", "grouped_mm", BY_DEVICE])
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("low", [torch.bfloat16, torch.float16])
+def test_under_autocast_experts_compute_in_its_dtype_and_gradients_stay_float32(
+    form: str, implementation: str, low: torch.dtype
+) -> None:
+    experts, routing = make_experts(form, implementation, torch.float32), make_routing(13, torch.float32)
+    expected = _run(copy.deepcopy(experts), routing)
+    computed: list[torch.dtype] = []
+    experts.act_fn.register_forward_hook(lambda module, inputs, output: computed.append(inputs[0].dtype))
+
+    def forward(experts: PADExperts, *inputs: Tensor) -> Tensor:
+        with torch.autocast("cpu", dtype=low):
+            return experts(*inputs)
+
+    actual = _run(experts, routing, forward)
+    assert set(computed) == {low}
+    assert actual["output"].dtype == low
+    for name, tensor in expected.items():
+        assert name == "output" or actual[name].dtype == torch.float32
+        assert (actual[name].float() - tensor).norm() <= 0.03 * max(3.0, tensor.norm())
+
+
+@pytest.mark.parametrize("implementation", ["eager", "grouped_mm", BY_DEVICE])
+@pytest.mark.parametrize("form", FORMS)
+def test_a_bfloat16_layer_is_close_to_the_formula_in_float64(form: str, implementation: str) -> None:
+    experts = make_experts(form, implementation, torch.bfloat16)
+    hidden, logits, index = make_routing(13, torch.bfloat16)
+    expected = _run(copy.deepcopy(experts).double(), (hidden.double(), logits.double(), index), reference_experts)
+    actual = _run(experts, (hidden, logits, index))
+    for name, tensor in expected.items():
+        assert actual[name].dtype == torch.bfloat16
+        assert (actual[name].double() - tensor).norm() <= 0.05 * max(1.0, tensor.norm())
+
+
+# Memory
+
+
+def _largest_saved(experts: PADExperts, routing: tuple[Tensor, Tensor, Tensor], forward: Forward | None = None) -> int:
+    """Bytes of the largest tensor that autograd keeps for the backward pass, parameters aside."""
+    own = {parameter.untyped_storage().data_ptr() for parameter in experts.parameters()}
+    saved = [0]
+
+    def pack(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in own:
+            saved.append(storage.nbytes())
+        return tensor.detach()
+
+    with saved_tensors_hooks(pack, lambda tensor: tensor):
+        _run(experts, routing, forward)
+    return max(saved)
+
+
+@pytest.mark.parametrize("implementation", ["eager", "grouped_mm", BY_DEVICE])
+@pytest.mark.parametrize("form", ["element", "unit"])
+@pytest.mark.parametrize("autocast", [False, True])
+def test_a_partitioned_layer_keeps_no_weights_in_full_for_the_backward_pass(
+    form: str, implementation: str, autocast: bool
+) -> None:
+    def forward(experts: PADExperts, *inputs: Tensor) -> Tensor:
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocast):
+            return experts(*inputs)
+
+    experts, routing = make_experts(form, implementation, torch.float32), make_routing(3, torch.float32)
+    in_full = 4 * 24 * 8 * (2 if autocast else 4)
+    if implementation == "grouped_mm" and form == "element":
+        experts.rebuild_in_backward = False
+        assert _largest_saved(experts, routing, forward) == in_full  # what the test is able to see
+        experts.rebuild_in_backward = True
+    assert _largest_saved(experts, routing, forward) <= in_full / 2
+
+
+@pytest.mark.parametrize("implementation", ["eager", "grouped_mm", BY_DEVICE, "batched_mm"])
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("rebuild", [True, False])
+def test_gradients_are_the_same_under_checkpointing(form: str, implementation: str, rebuild: bool) -> None:
+    def forward(experts: PADExperts, *inputs: Tensor) -> Tensor:
+        return checkpoint(experts, *inputs, use_reentrant=False)
+
+    routing = make_routing(7, torch.float32)
+    expected = _run(make_experts(form, implementation, torch.float32), routing)
+    experts = make_experts(form, implementation, torch.float32)
+    experts.rebuild_in_backward = rebuild
+    _assert_equal(_run(experts, routing, forward), expected, 1e-6)
+
+
+@pytest.mark.parametrize("implementation", ["eager", "grouped_mm", BY_DEVICE])
+@pytest.mark.parametrize("form", FORMS)
+def test_backward_may_run_twice(form: str, implementation: str) -> None:
+    experts = make_experts(form, implementation, torch.float32)
+    hidden, logits, index = make_routing(7, torch.float32)
+    loss = experts(hidden, index, logits.softmax(dim=-1)).square().sum()
+    parameters: list[Any] = [hidden, *experts.parameters()]
+    first, second = (torch.autograd.grad(loss, parameters, retain_graph=True) for _ in range(2))
+    for one, other in zip(first, second, strict=True):
+        assert torch.equal(one, other)

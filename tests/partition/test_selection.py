@@ -1,0 +1,140 @@
+import pytest
+import torch
+from hypothesis import example, given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from padnet_hf.partition.selection import UNIT_BLOCK, select_elements, select_units, top_k
+
+_DENORMAL = 1e-45
+_SCORES = st.one_of(
+    st.sampled_from([0.0, -0.0, _DENORMAL, 2 * _DENORMAL, 1.0, 1.0000001, 3e38, float("inf"), -1.0, -_DENORMAL]),
+    st.floats(min_value=0, width=32, allow_nan=False),
+)
+_LAYERS = st.lists(st.lists(_SCORES, max_size=12), min_size=1, max_size=4)
+
+
+def _sorted_top_k(layers: list[list[float]], count: int) -> list[list[bool]]:
+    """The definition: sort everything by (-score, position), and take the first `count`."""
+    keys = [(-score, layer, i) for layer, scores in enumerate(layers) for i, score in enumerate(scores)]
+    kept = {key[1:] for key in sorted(keys)[:count]}
+    return [[(layer, i) in kept for i in range(len(scores))] for layer, scores in enumerate(layers)]
+
+
+def _tensors(layers: list[list[float]]) -> list[Tensor]:
+    return [torch.tensor(scores, dtype=torch.float32) for scores in layers]
+
+
+@given(_LAYERS, st.floats(0, 1))
+@example([[0.0] * 9 + [1.0]], 0.5)
+@example([[], [5.0], []], 1.0)
+@example([[float("inf"), 1.0], [float("inf")]], 0.5)
+def test_top_k_equals_sorting_by_score_then_position(layers: list[list[float]], share: float) -> None:
+    in_the_running = sum(score >= 0 for scores in layers for score in scores)
+    count = round(share * in_the_running)
+    # tensors hold what a float32 holds, so the oracle sorts that
+    rounded = [tensor.tolist() for tensor in _tensors(layers)]
+    assert [mask.tolist() for mask in top_k(_tensors(layers), count)] == _sorted_top_k(rounded, count)
+
+
+@given(_LAYERS, st.floats(0, 1))
+def test_negative_scores_are_out_of_the_running(layers: list[list[float]], share: float) -> None:
+    count = round(share * sum(score >= 0 for scores in layers for score in scores))
+    for scores, mask in zip(layers, top_k(_tensors(layers), count), strict=True):
+        assert not any(kept and score < 0 for kept, score in zip(mask.tolist(), scores, strict=True))
+
+
+def test_top_k_is_exact_where_scores_differ_in_the_last_bit() -> None:
+    scores = torch.tensor([1.0]).view(torch.int32) + torch.arange(1000, dtype=torch.int32)
+    order = torch.randperm(1000, generator=torch.Generator().manual_seed(0))
+    (mask,) = top_k([scores.view(torch.float32)[order]], 137)
+    assert torch.equal(mask, order >= 1000 - 137)
+
+
+def test_top_k_leaves_its_input_alone() -> None:
+    scores = [torch.tensor([3.0, -1.0, 2.0])]
+    top_k(scores, 1)
+    assert scores[0].tolist() == [3.0, -1.0, 2.0]
+
+
+@pytest.mark.parametrize("share", [0.0, 0.05, 0.3, 0.5, 0.95, 1.0])
+@pytest.mark.parametrize("scope", ["global", "layer"])
+def test_element_counts_are_exact_when_nine_in_ten_scores_are_zero(share: float, scope: str) -> None:
+    generator = torch.Generator().manual_seed(1)
+    scores = [torch.rand(n, generator=generator) * (torch.rand(n, generator=generator) < 0.1) for n in (1001, 333, 7)]
+    masks = select_elements(scores, share, scope)
+    if scope == "layer":
+        assert [int(mask.sum()) for mask in masks] == [round(share * n) for n in (1001, 333, 7)]
+    else:
+        assert sum(int(mask.sum()) for mask in masks) == round(share * 1341)
+
+
+def test_global_scope_has_one_threshold_and_layer_scope_one_each() -> None:
+    scores = [torch.tensor([10.0, 9.0, 8.0, 7.0]), torch.tensor([4.0, 3.0, 2.0, 1.0])]
+    assert [mask.tolist() for mask in select_elements(scores, 0.5, "global")] == [[True] * 4, [False] * 4]
+    assert [mask.tolist() for mask in select_elements(scores, 0.5, "layer")] == [[True, True, False, False]] * 2
+
+
+_UNIT_LAYERS = st.lists(
+    st.integers(1, 40).flatmap(lambda n: st.lists(st.integers(0, 6).map(float), min_size=n, max_size=n)),
+    min_size=1,
+    max_size=4,
+)
+
+
+def _num_blocks(num_units: int) -> int:
+    return -(-num_units // UNIT_BLOCK)
+
+
+@given(_UNIT_LAYERS, st.floats(0, 1), st.sampled_from(["global", "layer"]))
+def test_unit_counts_are_whole_blocks_and_exact_in_all(layers: list[list[float]], share: float, scope: str) -> None:
+    masks = select_units(_tensors(layers), share, scope)
+    counts = [int(mask.sum()) for mask in masks]
+    for count, scores in zip(counts, layers, strict=True):
+        assert count % UNIT_BLOCK == 0 or count == len(scores)
+        assert (count > 0) == (share > 0)
+    blocks = [_num_blocks(len(scores)) for scores in layers]
+    kept = [_num_blocks(count) for count in counts]
+    if scope == "layer":
+        assert kept == [max(round(share * n), int(share > 0)) for n in blocks]
+    else:
+        assert sum(kept) == max(round(share * sum(blocks)), len(layers) * int(share > 0))
+
+
+@given(_UNIT_LAYERS, st.floats(0, 1), st.sampled_from(["global", "layer"]))
+def test_within_a_layer_the_best_units_are_kept(layers: list[list[float]], share: float, scope: str) -> None:
+    for scores, mask in zip(layers, select_units(_tensors(layers), share, scope), strict=True):
+        assert mask.tolist() == _sorted_top_k([scores], int(mask.sum()))[0]
+
+
+@given(_UNIT_LAYERS, st.floats(0.01, 1))
+def test_across_layers_the_blocks_with_the_highest_sums_are_kept(layers: list[list[float]], share: float) -> None:
+    sums = []
+    for scores in layers:
+        ranked = sorted(scores, reverse=True)
+        sums.append([sum(ranked[start : start + UNIT_BLOCK]) for start in range(0, len(ranked), UNIT_BLOCK)])
+    count = max(round(share * sum(map(len, sums))), len(layers))
+    forced = [[float("inf"), *blocks[1:]] for blocks in sums]  # the best block of a layer always stays
+    expected = [sum(mask) for mask in _sorted_top_k(forced, count)]
+    kept = [_num_blocks(int(mask.sum())) for mask in select_units(_tensors(layers), share, "global")]
+    assert kept == expected
+
+
+@given(_UNIT_LAYERS, st.floats(0, 1), st.floats(0, 1), st.sampled_from(["global", "layer"]))
+def test_a_larger_share_keeps_all_that_a_smaller_one_keeps(
+    layers: list[list[float]], one: float, other: float, scope: str
+) -> None:
+    for select in (select_elements, select_units):
+        smaller = select(_tensors(layers), min(one, other), scope)
+        larger = select(_tensors(layers), max(one, other), scope)
+        for few, many in zip(smaller, larger, strict=True):
+            assert not (few & ~many).any()
+
+
+def test_units_out_of_the_running_stay_out() -> None:
+    scores = [
+        torch.cat([torch.full((8,), -1.0), torch.arange(16.0)]),
+        torch.cat([torch.ones(8), torch.full((8,), -1.0)]),
+    ]
+    masks = select_units(scores, 3 / 5, "global")
+    assert [mask.tolist() for mask in masks] == [[False] * 8 + [True] * 16, [True] * 8 + [False] * 8]
