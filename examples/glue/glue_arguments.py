@@ -81,7 +81,9 @@ class PADArguments:
     router_noise: bool | None = _option("Whether training adds learned noise to the routers' logits (True).")
     router_init_std: float | None = _option("Standard deviation of the routers' initial weights (0).")
     balance_loss_coef: float | None = _option("Weight of the balance loss in the training loss (0.01).")
-    experts_implementation: Literal["eager", "grouped_mm"] | None = _option("How the experts are computed.")
+    experts_implementation: Literal["pad", "eager", "grouped_mm"] | None = _option(
+        "How the experts are computed (pad: eager on a CPU, grouped_mm elsewhere)."
+    )
     dynamic_ratio: float | None = _option("Share of the parameters that stays dynamic, 0 to 1 (0.5).")
     granularity: Literal["element", "unit"] | None = _option("What is static or dynamic as a whole (element).")
     imp_criterion: str | None = _option("Score: snip, magnitude, random, or a registered one (snip).")

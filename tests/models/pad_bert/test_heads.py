@@ -150,6 +150,6 @@ def test_bfloat16_stays_close_to_float32(granularity: str, implementation: str) 
 def test_grouped_mm_is_refused_where_sizes_do_not_fit_and_the_default_runs_there() -> None:
     model = PADBertForSequenceClassification(padnet_hf.PADBertConfig(**(TINY | {"intermediate_size": 37})))
     assert model.config._experts_implementation == "pad"
-    assert model(**inputs_for("SequenceClassification")).loss.isfinite()
+    assert model(inputs_for("SequenceClassification")["input_ids"]).logits.isfinite().all()
     with pytest.raises(PADNetError, match=r"multiples of 4.*37.*eager"):
         model.set_experts_implementation("grouped_mm")

@@ -1,0 +1,99 @@
+"""Feed-forward layers with random weights, partitioned without IMP: times and memory do not depend on the values.
+
+Axis letters: T tokens, H hidden, I inner, E experts, K chosen experts.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers.integrations.moe import grouped_mm_experts_forward
+
+from padnet_hf.layers.experts import BuiltExperts, PADExperts
+from padnet_hf.partition.packing import pack_mask
+from padnet_hf.partition.weight import Granularity, PADWeight
+
+
+@dataclass
+class LayerConfig:
+    """What PADFeedForward reads of a model's configuration."""
+
+    hidden_size: int
+    intermediate_size: int
+    num_experts: int = 8
+    num_experts_per_tok: int = 2
+    hidden_act: str = "gelu"
+    router_noise: bool = True
+    router_noise_epsilon: float = 1e-2
+    _experts_implementation: str | None = "grouped_mm"
+
+
+def randomize(module: nn.Module) -> None:
+    """Fill every parameter of two or more dimensions with small random values, scale factors with 0."""
+    for parameter in module.parameters():
+        nn.init.zeros_(parameter) if parameter.dim() == 0 else nn.init.normal_(parameter, std=0.02)
+
+
+def partition_at_random(experts: PADExperts, granularity: Granularity, ratio: float) -> None:
+    """Make `ratio` of each weight's elements dynamic, or of its units; an output bias without units stays dynamic.
+
+    Values are new: the compact tensors are made at once, never the fully dynamic ones, so that a process which only
+    holds the partitioned layer needs no more memory than that.
+    """
+    for weight in (experts.up_proj, experts.up_proj_bias, experts.down_proj, experts.down_proj_bias):
+        total = weight.num_candidates(granularity)
+        weight.make_room(total if total == 1 else round(ratio * total), granularity)
+        if granularity == "element":
+            weight.mask_bits.copy_(_random_mask(weight, total))
+    randomize(experts)
+
+
+def _random_mask(weight: PADWeight, total: int) -> Tensor:
+    mask = torch.zeros(total, dtype=torch.bool)
+    mask[torch.randperm(total)[: weight.num_dynamic]] = True
+    return pack_mask(mask)
+
+
+def transformers_eager(experts: BuiltExperts, hidden: Tensor, index: Tensor, weights: Tensor) -> Tensor:
+    """transformers' loop over experts, as in its integrations/moe.py and its models, with biases and without a gate."""
+    final = torch.zeros_like(hidden)
+    with torch.no_grad():
+        expert_mask = F.one_hot(index, num_classes=experts.num_experts).permute(2, 1, 0)
+        expert_hit = torch.greater(expert_mask.sum(dim=(-1, -2)), 0).nonzero()
+    for (expert,) in expert_hit:
+        slot, token = torch.where(expert_mask[expert])
+        current = F.linear(hidden[token], experts.up_proj[expert], experts.up_proj_bias[expert])
+        current = F.linear(experts.act_fn(current), experts.down_proj[expert], experts.down_proj_bias[expert])
+        final.index_add_(0, token, (current * weights[token, slot, None]).to(final.dtype))
+    return final
+
+
+TRANSFORMERS: dict[str, Callable[..., Tensor]] = {
+    "eager": transformers_eager,
+    "grouped_mm": grouped_mm_experts_forward,
+}
+"""transformers' own experts code by the name of the implementation."""
+
+
+class TransformersExperts(PADExperts):
+    """Fully dynamic experts, run by transformers' own code alone: the baseline."""
+
+    def forward(self, hidden: Tensor, index: Tensor, weights: Tensor) -> Tensor:
+        """As PADExperts.forward."""
+        built = {name: weight.dynamic for name, weight in self.named_children() if isinstance(weight, PADWeight)}
+        run = TRANSFORMERS[self.config._experts_implementation]
+        return run(BuiltExperts(**built, act_fn=self.act_fn), hidden, index, weights)
+
+
+class Dense(nn.Sequential):
+    """The feed-forward network that every expert is a copy of; takes and ignores the routing."""
+
+    def __init__(self, config: LayerConfig) -> None:
+        hidden, inner = config.hidden_size, config.intermediate_size
+        super().__init__(nn.Linear(hidden, inner), nn.GELU(), nn.Linear(inner, hidden))
+
+    def forward(self, hidden: Tensor, *routing: Tensor) -> Tensor:
+        """hidden (T, H) -> (T, H)."""
+        return super().forward(hidden)

@@ -1,0 +1,55 @@
+"""Pictures of results."""
+
+from pathlib import Path
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+_COLORS = ("#999999", "#7570b3", "#d95f02", "#e6ab02", "#1b9e77")
+
+
+def draw_experts(results: dict[str, Any], path: Path) -> None:
+    """Ratios to transformers' fully dynamic experts with quartiles, a panel per mode and implementation; and memory."""
+    modes = list(dict.fromkeys(row["mode"] for row in results["times"]))
+    implementations = list(dict.fromkeys(row["implementation"] for row in results["times"] if row["implementation"]))
+    figure = Figure(figsize=(13, 7), layout="constrained")
+    FigureCanvasAgg(figure)
+    grid = figure.add_gridspec(len(implementations), len(modes) + 1, width_ratios=(*[3] * len(modes), 2))
+    for line, implementation in enumerate(implementations):
+        for column, mode in enumerate(modes):
+            rows = [r for r in results["times"] if r["mode"] == mode and r["implementation"] == implementation]
+            axes = figure.add_subplot(grid[line, column])
+            _draw_ratios(axes, rows, f"{mode}, {implementation}")
+            if line == column == 0:
+                figure.legend(*axes.get_legend_handles_labels(), loc="outside lower left", ncols=5, frameon=False)
+    _draw_memory(figure.add_subplot(grid[:, -1]), results["memory"])
+    figure.savefig(path, dpi=120)
+
+
+def _draw_ratios(axes: Axes, rows: list[dict[str, Any]], title: str) -> None:
+    cases = list(dict.fromkeys((row["hidden"], row["inner"], row["tokens"]) for row in rows))
+    names = list(dict.fromkeys(row["variant"] for row in rows))
+    width = 0.8 / len(names)
+    for number, (name, color) in enumerate(zip(names, _COLORS, strict=False)):
+        found = [row for row in rows if row["variant"] == name]
+        places = [cases.index((r["hidden"], r["inner"], r["tokens"])) + (number + 0.5) * width - 0.4 for r in found]
+        spread = [r["ratio"] for r in found]
+        errors = [[s["median"] - s["lower"] for s in spread], [s["upper"] - s["median"] for s in spread]]
+        axes.bar(places, [s["median"] for s in spread], width, yerr=errors, color=color, label=name, capsize=2)
+    axes.axhline(1, color="black", linewidth=0.8)
+    axes.set_xticks(range(len(cases)), [f"{hidden}/{inner}\n{tokens} tokens" for hidden, inner, tokens in cases])
+    axes.set(title=title, ylabel="time, transformers' fully dynamic = 1")
+    axes.grid(axis="y", linewidth=0.3)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _draw_memory(axes: Axes, rows: list[dict[str, Any]]) -> None:
+    names = ["fully\ndynamic" if row is rows[0] else f"{row['granularity']}\n{row['ratio']}" for row in rows]
+    peaks = [row["peak_bytes"] / 2**30 for row in rows]
+    axes.bar(names, peaks, color=(_COLORS[1], _COLORS[3], _COLORS[2]))
+    for place, row in enumerate(rows):
+        axes.text(place, peaks[place], f"{row['relative']:.2f}", ha="center", va="bottom")
+    axes.set(title="peak memory of a training step", ylabel="GiB")
+    axes.spines[["top", "right"]].set_visible(False)
