@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers.integrations.moe import grouped_mm_experts_forward
 
-from padnet_hf.layers.experts import BuiltExperts, PADExperts
+from padnet_hf.layers.experts import BY_DEVICE, BuiltExperts, PADExperts
+from padnet_hf.partition.layer import pad_weights
 from padnet_hf.partition.packing import pack_mask
 from padnet_hf.partition.weight import Granularity, PADWeight
 
@@ -27,7 +28,7 @@ class LayerConfig:
     hidden_act: str = "gelu"
     router_noise: bool = True
     router_noise_epsilon: float = 1e-2
-    _experts_implementation: str | None = "grouped_mm"
+    _experts_implementation: str = BY_DEVICE
 
 
 def randomize(module: nn.Module) -> None:
@@ -82,7 +83,7 @@ class TransformersExperts(PADExperts):
 
     def forward(self, hidden: Tensor, index: Tensor, weights: Tensor) -> Tensor:
         """As PADExperts.forward."""
-        built = {name: weight.dynamic for name, weight in self.named_children() if isinstance(weight, PADWeight)}
+        built = {name: weight.dynamic for name, weight in pad_weights(self).items()}
         run = TRANSFORMERS[self.config._experts_implementation]
         return run(BuiltExperts(**built, act_fn=self.act_fn), hidden, index, weights)
 

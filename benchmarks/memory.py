@@ -21,6 +21,7 @@ import torch
 from torch import nn
 
 from benchmarks.layers import LayerConfig, partition_at_random, randomize
+from padnet_hf.layers.experts import BY_DEVICE
 from padnet_hf.layers.feed_forward import PADFeedForward
 
 GRANULARITIES = ("fully dynamic", "element", "unit")
@@ -31,6 +32,7 @@ class MemoryCase:
     """A stack of layers and the tokens of one step; granularity "fully dynamic" leaves it unpartitioned."""
 
     granularity: str = GRANULARITIES[0]
+    implementation: str = BY_DEVICE
     ratio: float = 0.5
     layers: int = 12
     hidden: int = 768
@@ -47,7 +49,7 @@ def resident(field: str) -> int:
 
 def build_stack(case: MemoryCase) -> nn.Sequential:
     """The layers, partitioned from the start: the memory that building needs must not hide that of the step."""
-    config = LayerConfig(case.hidden, case.inner, case.experts)
+    config = LayerConfig(case.hidden, case.inner, case.experts, _experts_implementation=case.implementation)
     stack = nn.Sequential(*(PADFeedForward(config) for _ in range(case.layers)))
     if case.granularity != "fully dynamic":
         for layer in stack:
