@@ -34,11 +34,12 @@ setup: $(INSTALLED) ## make the virtual environment with the tested versions
 glue: $(INSTALLED) $(DATA) ## run the GLUE example on its embedded data; ARGS="--task_name mrpc --model_name_or_path bert-base-uncased" replaces them
 	HF_HUB_OFFLINE=$(HF_HUB_OFFLINE) $(BIN)/python examples/glue/run_glue.py $(GLUE_ARGS) $(ARGS)
 
+# One thread: the models are small, and tests that start processes would get in each other's way with more.
 test: $(INSTALLED) $(DATA) ## run the tests, all but the slow ones
-	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -m "not slow" $(ARGS)
+	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" $(ARGS)
 
 test-slow: $(INSTALLED) $(DATA) ## run the slow tests
-	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -m slow $(ARGS)
+	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow $(ARGS)
 
 lint: $(INSTALLED) ## check the code with ruff
 	$(BIN)/ruff check
