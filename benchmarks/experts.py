@@ -25,7 +25,7 @@ from benchmarks.layers import TRANSFORMERS, Dense, LayerConfig, TransformersExpe
 from benchmarks.memory import GRANULARITIES, MemoryCase, measure_in_fresh_process
 from benchmarks.picture import draw_experts
 from benchmarks.results import RESULTS, table, verdict, write_json
-from benchmarks.timing import Clock, interleaved, quartiles, ratios
+from benchmarks.timing import Clock, Quartiles, interleaved, quartiles, ratios
 from padnet_hf.layers.experts import BY_DEVICE, PADExperts
 from padnet_hf.partition.layer import pad_weights
 
@@ -52,10 +52,18 @@ class Sizes:
     tokens: tuple[int, ...] = (1024, 4096)
     rounds: int = 11
     memory: MemoryCase = field(default_factory=MemoryCase)
+    memory_rounds: int = 3
     targets: dict[str, float] = field(default_factory=lambda: TARGETS)
 
 
-QUICK = Sizes(((16, 32),), (64,), rounds=2, memory=MemoryCase(layers=2, hidden=16, inner=32, tokens=64), targets={})
+QUICK = Sizes(
+    shapes=((16, 32),),
+    tokens=(64,),
+    rounds=2,
+    memory=MemoryCase(layers=2, hidden=16, inner=32, tokens=64),
+    memory_rounds=1,
+    targets={},
+)
 
 
 def variants(config: LayerConfig, mode: str) -> dict[tuple[str, str], nn.Module]:
@@ -124,7 +132,7 @@ def time_table(rows: list[dict[str, Any]]) -> str:
         cells = [row["variant"], row["implementation"], f"{row['median'] * 1e3:.1f}"]
         for key in ("ratio", "ratio_to_ours"):
             ratio = row.get(key)
-            cells.append("{median:.2f} [{lower:.2f}, {upper:.2f}]".format(**ratio) if ratio else "")
+            cells.append(str(Quartiles(**ratio)) if ratio else "")
         target = row.get("target")
         lines.append([*cells, f"{target:.2f}" if target else "", row.get("verdict", "")])
     return table(header, lines)
@@ -144,22 +152,34 @@ def measure_times(sizes: Sizes, clock: Clock) -> list[dict[str, Any]]:
 
 def measure_memory(sizes: Sizes) -> list[dict[str, Any]]:
     """A result per granularity, fully dynamic with transformers' own code first; printed."""
-    base, results = sizes.memory, []
+    results = []
     for granularity in GRANULARITIES:
         implementation = "grouped_mm" if granularity == GRANULARITIES[0] else BY_DEVICE
-        case = replace(base, granularity=granularity, implementation=implementation)
-        results.append({**asdict(case), **measure_in_fresh_process(case)})
-    lines = []
+        results.append({"case": asdict(replace(sizes.memory, granularity=granularity, implementation=implementation))})
+    for _ in range(sizes.memory_rounds):
+        for row in results:
+            for name, value in measure_in_fresh_process(MemoryCase(**row["case"])).items():
+                row.setdefault(name, []).append(value)
     for row in results:
-        row["relative"] = row["peak_bytes"] / results[0]["peak_bytes"]
+        row["ratio"] = ratios(row["peak_bytes"], results[0]["peak_bytes"])._asdict()
         row["target"] = None if row is results[0] else sizes.targets.get("memory")
-        row["verdict"] = verdict(row["relative"], row["target"])
-        mebibytes = (f"{row[key] / 2**20:.0f}" for key in ("parameter_bytes", "peak_bytes"))
-        target = f"{row['target']:.2f}" if row["target"] else ""
-        lines.append([row["granularity"], *mebibytes, f"{row['relative']:.2f}", target, row["verdict"]])
-    title = f"training step, {base.layers} layers {base.hidden}/{base.inner}, {base.tokens} tokens"
-    print(f"\n{title}\n\n{table(('variant', 'parameters MiB', 'peak MiB', 'ratio', 'target', ''), lines)}", flush=True)
+        row["verdict"] = verdict(row["ratio"]["median"], row["target"])
+    base = sizes.memory
+    print(f"\ntraining step, {base.layers} layers {base.hidden}/{base.inner}, {base.tokens} tokens\n")
+    print(memory_table(results), flush=True)
     return results
+
+
+def memory_table(rows: list[dict[str, Any]]) -> str:
+    """Medians over rounds."""
+    header = ("variant", "parameters MiB", "peak MiB", "to fully dynamic", "target", "", "seconds of the step")
+    lines = []
+    for row in rows:
+        parameters, peak = (quartiles(row[key]).median / 2**20 for key in ("parameter_bytes", "peak_bytes"))
+        cells = [row["case"]["granularity"], f"{parameters:.0f}", f"{peak:.0f}", str(Quartiles(**row["ratio"]))]
+        target = f"{row['target']:.2f}" if row["target"] else ""
+        lines.append([*cells, target, row["verdict"], f"{quartiles(row['seconds_of_second_step']).median:.1f}"])
+    return table(header, lines)
 
 
 def main(argv: list[str] | None = None) -> None:

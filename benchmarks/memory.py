@@ -4,7 +4,8 @@
 
 The step is forward, backward and AdamW over a stack of PADFeedForward layers; the second of two, so that gradients and
 both moments of the optimizer exist. Counted is the process's largest resident set (VmHWM of /proc/self/status) less
-what was resident before the layers were built: parameters, gradients, optimizer state, activations, indices, scratch.
+what was resident before the layers were built: parameters, gradients, optimizer state, activations, indices, scratch,
+and what the C library keeps of freed memory, which differs by a few per cent from process to process.
 VmHWM and not getrusage's ru_maxrss, because a new process inherits the latter from the one that started it.
 """
 

@@ -1,6 +1,7 @@
 """Pictures of results."""
 
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -46,10 +47,11 @@ def _draw_ratios(axes: Axes, rows: list[dict[str, Any]], title: str) -> None:
 
 
 def _draw_memory(axes: Axes, rows: list[dict[str, Any]]) -> None:
-    names = ["fully\ndynamic" if row is rows[0] else f"{row['granularity']}\n{row['ratio']}" for row in rows]
-    peaks = [row["peak_bytes"] / 2**30 for row in rows]
+    cases = [row["case"] for row in rows]
+    names = ["fully\ndynamic" if c is cases[0] else f"{c['granularity']}\n{c['ratio']}" for c in cases]
+    peaks = [median(row["peak_bytes"]) / 2**30 for row in rows]
     axes.bar(names, peaks, color=(_COLORS[1], _COLORS[3], _COLORS[2]))
     for place, row in enumerate(rows):
-        axes.text(place, peaks[place], f"{row['relative']:.2f}", ha="center", va="bottom")
+        axes.text(place, peaks[place], f"{row['ratio']['median']:.2f}", ha="center", va="bottom")
     axes.set(title="peak memory of a training step", ylabel="GiB")
     axes.spines[["top", "right"]].set_visible(False)
