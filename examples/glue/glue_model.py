@@ -1,9 +1,9 @@
 """The model asked for, dense, fully dynamic or to be partitioned, and its tokenizer."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
     AutoModelForSequenceClassification,
@@ -16,9 +16,14 @@ from transformers import (
 from embedded import embedded_model
 from glue_arguments import DataArguments, ModelArguments, PADArguments, experts_options
 from glue_data import TextData, check_labels
-from padnet_hf import PADBertConfig, PADBertForSequenceClassification, PADNetError
+from padnet_hf import PADBertConfig, PADBertForSequenceClassification, PADNetError, PartitionReport
+from padnet_hf.jobs.loading import load_or_explain
 
 SHORTEST_SEQUENCE = 8
+_REMEDY = (
+    "--model_name_or_path FOLDER (and --tokenizer_name FOLDER) read a local folder with config.json, model.safetensors "
+    "and the tokenizer's files"
+)
 
 
 def model_source(model: ModelArguments, checkpoint: str | None) -> str:
@@ -36,17 +41,8 @@ def load_tokenizer(source: str, model: ModelArguments) -> PreTrainedTokenizerBas
     return _load(AutoTokenizer.from_pretrained, model.tokenizer_name or source, model)
 
 
-def _load(loader: Any, source: str, model: ModelArguments, **fields: Any) -> Any:
-    try:
-        return loader(source, cache_dir=model.cache_dir, revision=model.model_revision, **fields)
-    except PADNetError:
-        raise
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        reason = " ".join(str(error).split())[:300]
-        raise PADNetError(
-            f"cannot load {source!r}: {reason}; --model_name_or_path FOLDER (and --tokenizer_name FOLDER) read a local "
-            "folder with config.json, model.safetensors and the tokenizer's files"
-        ) from error
+def _load(loader: Callable[..., Any], source: str, model: ModelArguments, **fields: Any) -> Any:
+    return load_or_explain(loader, source, _REMEDY, cache_dir=model.cache_dir, revision=model.model_revision, **fields)
 
 
 def check_model(config: PreTrainedConfig, source: str, pad: PADArguments, *, resuming: bool) -> None:
@@ -149,3 +145,13 @@ def variant_of(config: PreTrainedConfig) -> str:
     if not isinstance(config, PADBertConfig):
         return "dense"
     return "fully dynamic" if config.partition is None else "partitioned"
+
+
+def size_report(model: PreTrainedModel) -> PartitionReport | None:
+    """Sizes of the model in its three forms; for a dense BERT those it would have by default, None for other models."""
+    if isinstance(model.config, PADBertConfig):
+        return model.partition_report()
+    if model.config.model_type != "bert":
+        return None
+    with torch.device("meta"):
+        return PADBertForSequenceClassification(PADBertConfig.from_dense(model.config)).partition_report()

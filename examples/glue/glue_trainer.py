@@ -18,6 +18,7 @@ from transformers import (
 from glue_data import TextData
 from glue_metric import GlueMetric
 from padnet_hf import CalibrationBatches, IMPCallback, PartitionConfig
+from padnet_hf.jobs.trainer_steps import record
 
 
 @dataclass
@@ -88,22 +89,13 @@ def measure_with(data: TextData, label_names: tuple[str, ...]) -> Callable[[Eval
     return measure
 
 
-def train(job: Job, checkpoint: str | None) -> dict[str, float]:
-    """Train, and leave model, tokenizer and state in the output folder."""
-    metrics = job.trainer.train(resume_from_checkpoint=checkpoint).metrics
-    metrics["train_samples"] = len(job.sets["train"])
-    job.trainer.save_model()
-    job.trainer.save_state()
-    return record(job, "train", metrics)
-
-
 def evaluate(job: Job) -> dict[str, float]:
     """Measure on every validation split; MNLI's second one under `eval_mm`."""
     metrics = {}
     for prefix, split in zip(("eval", "eval_mm"), job.data.eval_splits, strict=False):
         metrics |= job.trainer.evaluate(job.sets[split], metric_key_prefix=prefix)
         metrics[f"{prefix}_samples"] = len(job.sets[split])
-    return record(job, "eval", metrics)
+    return record(job.trainer, "eval", metrics)
 
 
 def predict(job: Job) -> dict[str, float]:
@@ -122,11 +114,4 @@ def predict(job: Job) -> dict[str, float]:
             lines = ["index\tprediction", *(f"{index}\t{value}" for index, value in enumerate(values))]
             path = Path(job.folder, f"predict_results_{job.data.name}{suffix}.txt")
             path.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    return record(job, "predict", metrics)
-
-
-def record(job: Job, role: str, metrics: dict[str, float]) -> dict[str, float]:
-    """Log and save the metrics, also into all_results.json."""
-    job.trainer.log_metrics(role, metrics)
-    job.trainer.save_metrics(role, metrics)
-    return metrics
+    return record(job.trainer, "predict", metrics)

@@ -6,17 +6,11 @@ With --use_moe the network stays fully dynamic; with neither option it is dense.
 """
 
 import logging
-import sys
-from dataclasses import replace
-from pathlib import Path
-from typing import Any
+from dataclasses import asdict, replace
 
 from transformers import set_seed
-from transformers.utils import is_matplotlib_available
 
-import padnet_hf
-from closing import closing_rows, print_closing
-from glue_arguments import Arguments, DataArguments, parse, partition_config
+from glue_arguments import Arguments, DataArguments, makes_model, parse, recorded_options
 from glue_data import TextData, load_text_data, wanted_splits
 from glue_metric import MEASURES
 from glue_model import (
@@ -27,16 +21,16 @@ from glue_model import (
     load_config,
     load_tokenizer,
     model_source,
+    size_report,
     variant_of,
 )
-from glue_trainer import Job, build_trainer, evaluate, predict, train
-from output_folder import (
-    remove_earlier_run,
-    write_json,
-    write_run_config,
-)
-from padnet_hf import PADNetError, PartitionConfig
-from run_request import check_run, makes_model, recorded_options, roles_of
+from glue_trainer import Job, build_trainer, evaluate, predict
+from padnet_hf import PartitionConfig
+from padnet_hf.jobs.closing import closing_rows, print_closing
+from padnet_hf.jobs.command_line import run_command
+from padnet_hf.jobs.partition_options import partition_config
+from padnet_hf.jobs.run_request import check_run, roles_of
+from padnet_hf.jobs.trainer_steps import start_run, train
 from tokenised import tokenise
 
 logger = logging.getLogger("run_glue")
@@ -51,21 +45,22 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
     *_, pad, training = arguments
     partition = partition_config(pad, training.seed)
     options = recorded_options(arguments, partition)
-    checkpoint = check_run(arguments, options)
+    overwrite, making = arguments[1].overwrite_output_dir, makes_model(arguments)
+    checkpoint = check_run(training, asdict(arguments[1]), options, making=making, overwrite=overwrite)
     job = prepare(arguments, partition, checkpoint)
     metrics: dict[str, float] = {}
-    if makes_model(arguments):
-        start(job, options, resuming=checkpoint is not None)
+    if making:
+        start_run(job.trainer, options, resuming=checkpoint is not None)
     if training.do_train:
-        metrics |= train(job, checkpoint)
-    elif makes_model(arguments):
+        metrics |= train(job.trainer, checkpoint)
+    elif making:
         job.trainer.save_model()
     if training.do_eval:
         metrics |= evaluate(job)
     if training.do_predict:
         metrics |= predict(job)
     if job.trainer.is_world_process_zero():
-        close(job, metrics, job.folder if makes_model(arguments) else job.source)
+        close(job, metrics, job.folder if making else job.source)
     return metrics
 
 
@@ -106,30 +101,6 @@ def sample_limits(data: TextData, arguments: DataArguments) -> dict[str, int | N
     }
 
 
-def start(job: Job, options: dict[str, Any], *, resuming: bool) -> None:
-    """Make the output folder ours: what was asked for, and the report and picture of the partition."""
-    if job.trainer.is_world_process_zero():
-        if not resuming:
-            remove_earlier_run(job.folder)
-        write_run_config(job.folder, options, padnet_hf.__version__)
-        report_partition(job)
-    job.trainer.accelerator.wait_for_everyone()
-
-
-def report_partition(job: Job) -> None:
-    """Write partition_report.json, and partition.png where something is static; a dense model has neither."""
-    variant = variant_of(job.trainer.model.config)
-    if variant == "dense":
-        return
-    report = job.trainer.model.partition_report()
-    logger.info("%s", report)
-    write_json(Path(job.folder, "partition_report.json"), report.to_dict())
-    if variant == "partitioned" and is_matplotlib_available():
-        report.plot(Path(job.folder, "partition.png"))
-    elif variant == "partitioned":
-        logger.warning("no partition.png: drawing needs matplotlib (pip install 'padnet_hf[plots]')")
-
-
 def close(job: Job, metrics: dict[str, float], folder: str) -> None:
     """Print the table of the three networks and how to load this one from `folder`."""
     names = MEASURES[job.data.metric]
@@ -139,18 +110,12 @@ def close(job: Job, metrics: dict[str, float], folder: str) -> None:
         for name in names
         if prefix + name in metrics
     }
-    print_closing(closing_rows(job.trainer.model, folder, measured), folder)
-
-
-def run() -> None:
-    """The command: `main`, with every mistake of the user as one line on stderr and exit code 2."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
-    try:
-        main()
-    except PADNetError as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        sys.exit(2)
+    model = job.trainer.model
+    rows = closing_rows(model, variant_of(model.config), size_report(model), folder, measured)
+    print_closing(
+        rows, folder, auto_class="AutoModelForSequenceClassification", per="token", counted="feed-forward layers"
+    )
 
 
 if __name__ == "__main__":
-    run()
+    run_command(main)

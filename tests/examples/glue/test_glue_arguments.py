@@ -2,8 +2,29 @@ import shlex
 
 import pytest
 
-from glue_arguments import PADArguments, experts_options, parse, partition_config, partition_options
+from glue_arguments import PADArguments, experts_options, makes_model, parse, recorded_options
 from padnet_hf import PADNetError, PartitionConfig
+from padnet_hf.jobs.partition_options import partition_config, partition_options
+
+
+def request(*options: str):
+    return parse([*options, "--output_dir", "no/such/folder"])
+
+
+def test_a_dense_model_that_is_only_evaluated_is_not_written_again() -> None:
+    assert not makes_model(request("--do_eval"))
+    assert makes_model(request("--do_train"))
+    assert makes_model(request("--do_eval", "--use_moe"))
+
+
+def test_defaults_and_stated_defaults_are_recorded_alike() -> None:
+    def record(*options: str) -> dict:
+        arguments = request("--use_pad", *options)
+        return recorded_options(arguments, partition_config(arguments[2], seed=42))
+
+    assert record() == record("--dynamic_ratio", "0.5", "--num_experts", "8", "--imp_criterion", "snip")
+    assert record() != record("--dynamic_ratio", "0.25")
+    assert partition_config(PADArguments(), seed=42) is None
 
 
 def test_without_options_the_network_is_dense() -> None:

@@ -3,12 +3,21 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
-from transformers import BertConfig, BertForSequenceClassification, RobertaConfig
+from transformers import BertConfig, BertForSequenceClassification, RobertaConfig, RobertaForSequenceClassification
 
 from glue_arguments import DataArguments, ModelArguments, PADArguments
 from glue_data import TextData
-from glue_model import build_model, check_length, check_model, label_fields, load_config, load_tokenizer, model_source
-from padnet_hf import PADBertConfig, PADNetError
+from glue_model import (
+    build_model,
+    check_length,
+    check_model,
+    label_fields,
+    load_config,
+    load_tokenizer,
+    model_source,
+    size_report,
+)
+from padnet_hf import PADBertConfig, PADBertForSequenceClassification, PADNetError, PartitionConfig, partition
 
 MODEL = ModelArguments()
 NAMED = {"id2label": {0: "good", 1: "bad"}, "label2id": {"good": 0, "bad": 1}}
@@ -131,3 +140,16 @@ def test_a_head_for_other_labels_is_replaced_in_a_dense_model_only(tiny_bert: st
     build_model(tiny_bert, config, MODEL, PADArguments(use_moe=True), fields).save_pretrained(tmp_path)
     with pytest.raises(PADNetError, match="head for 3 labels, but the data has 2"):
         build_model(str(tmp_path), load_config(str(tmp_path), MODEL), MODEL, PADArguments(), {"num_labels": 2})
+
+
+def test_computed_sizes_are_those_of_the_real_networks(tiny_bert: str) -> None:
+    dense = BertForSequenceClassification.from_pretrained(tiny_bert)
+    model = PADBertForSequenceClassification.from_dense(dense)
+    fully_dynamic = model.num_parameters()
+    batch = {"input_ids": torch.arange(1, 21).reshape(2, 10), "labels": torch.tensor([0, 1])}
+    partition(model, [batch], PartitionConfig(granularity="unit"), progress=False)
+    for known in (dense, model):
+        report = size_report(known)
+        assert report.dense.parameters == dense.num_parameters()
+        assert report.fully_dynamic.parameters == fully_dynamic
+    assert size_report(RobertaForSequenceClassification(RobertaConfig(num_hidden_layers=1))) is None

@@ -1,20 +1,18 @@
 """What a run is asked to do, and whether it may: the checks before any data or model is read."""
 
-from dataclasses import asdict
+from collections.abc import Mapping
 from typing import Any
 
 from transformers import TrainingArguments
 
-from glue_arguments import Arguments, experts_options, partition_options
-from output_folder import check_output_dir, check_same_run, find_checkpoint
-from padnet_hf import PADNetError, PartitionConfig
+from padnet_hf.errors import PADNetError
+from padnet_hf.jobs.output_folder import check_output_dir, check_same_run, find_checkpoint
 
 _RECORDED = (
     "seed", "data_seed", "learning_rate", "weight_decay", "lr_scheduler_type", "warmup_steps", "num_train_epochs",
     "max_steps", "optim", "per_device_train_batch_size", "gradient_accumulation_steps", "bf16", "fp16",
 )  # fmt: skip
 """Training options that run_config.json records, and that a resumed run must share."""
-
 
 _LOWEST = {
     "max_train_samples": 1, "max_eval_samples": 1, "max_predict_samples": 1, "per_device_train_batch_size": 1,
@@ -23,22 +21,31 @@ _LOWEST = {
 }  # fmt: skip
 
 
-def recorded_options(arguments: Arguments, partition: PartitionConfig | None) -> dict[str, Any]:
-    """Every option that decides the result, by name, defaults filled in."""
-    model, data, pad, training = arguments
-    asked = asdict(data) | {"model_name_or_path": model.model_name_or_path, "model_revision": model.model_revision}
-    asked |= {name: getattr(training, name) for name in _RECORDED}
-    asked |= {"use_pad": pad.use_pad, "use_moe": pad.use_moe} | experts_options(pad) | partition_options(partition)
-    del asked["overwrite_output_dir"]
-    return asked
+def recorded_training(training: TrainingArguments) -> dict[str, Any]:
+    """The training options that decide the result, by name."""
+    return {name: getattr(training, name) for name in _RECORDED}
 
 
-def check_run(arguments: Arguments, options: dict[str, Any]) -> str | None:
-    """The checkpoint to resume, if any. Raises PADNetError if there is nothing to do or the output folder is in use."""
-    _, data, _, training = arguments
+def check_run(
+    training: TrainingArguments,
+    numbers: Mapping[str, Any],
+    options: Mapping[str, Any],
+    *,
+    making: bool,
+    overwrite: bool,
+) -> str | None:
+    """The checkpoint to resume, if any. Raises PADNetError if there is nothing to do or the output folder is in use.
+
+    Args:
+        training: the Trainer's options.
+        numbers: the script's own options, of which those known as numbers are checked.
+        options: what run_config.json records; a run to resume must have the same.
+        making: whether a model will be written.
+        overwrite: whether an earlier run in the output folder may be removed.
+    """
     if not roles_of(training):
         raise PADNetError("nothing to do: add --do_train, --do_eval or --do_predict, or several of them")
-    check_numbers(asdict(data) | {name: getattr(training, name) for name in _LOWEST if hasattr(training, name)})
+    check_numbers({**numbers, **{name: getattr(training, name) for name in _LOWEST if hasattr(training, name)}})
     asked = training.resume_from_checkpoint
     if asked is not None and not training.do_train:
         raise PADNetError(
@@ -46,15 +53,14 @@ def check_run(arguments: Arguments, options: dict[str, Any]) -> str | None:
             "--model_name_or_path"
         )
     folder = str(training.output_dir)
-    overwrite, resuming = data.overwrite_output_dir, asked is not None
-    check_output_dir(folder, making=makes_model(arguments), resuming=resuming, overwrite=overwrite)
+    check_output_dir(folder, making=making, resuming=asked is not None, overwrite=overwrite)
     checkpoint = find_checkpoint(asked, folder)
     if checkpoint is not None:
         check_same_run(options, checkpoint)
     return checkpoint
 
 
-def check_numbers(options: dict[str, Any]) -> None:
+def check_numbers(options: Mapping[str, Any]) -> None:
     """Raise PADNetError for a number that is too small (or not a number); None stands for an option not given."""
     for option, lowest in _LOWEST.items():
         value = options.get(option)
@@ -68,9 +74,3 @@ def roles_of(training: TrainingArguments) -> list[str]:
     """Which of train, eval and predict are asked for."""
     asked = {"train": training.do_train, "eval": training.do_eval, "predict": training.do_predict}
     return [role for role, wanted in asked.items() if wanted]
-
-
-def makes_model(arguments: Arguments) -> bool:
-    """Whether a model will be written: always but when an existing one is only evaluated or asked for predictions."""
-    *_, pad, training = arguments
-    return training.do_train or pad.variant != "dense"

@@ -6,8 +6,14 @@ import torch
 from safetensors.torch import save_file
 from transformers.trainer_callback import TrainerState
 
-from output_folder import check_same_run, find_checkpoint, is_complete, remove_earlier_run, write_run_config
 from padnet_hf import PADNetError
+from padnet_hf.jobs.output_folder import (
+    check_same_run,
+    find_checkpoint,
+    is_complete,
+    remove_earlier_run,
+    write_run_config,
+)
 
 
 def write_checkpoint(folder: Path, step: int) -> Path:

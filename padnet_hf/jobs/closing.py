@@ -3,40 +3,40 @@
 from pathlib import Path
 from typing import Any
 
-import torch
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 from transformers import PreTrainedModel
 
-from glue_model import variant_of
-from padnet_hf import PADBertConfig, PADBertForSequenceClassification, PartitionReport
-from padnet_hf.partition.report import Size
+from padnet_hf.partition.report import PartitionReport, Size
 
 WIDTH = 100
 _COMPUTED = " *"
 
 
-def size_report(model: PreTrainedModel) -> PartitionReport | None:
-    """Sizes of the model in its three forms; for a dense BERT those it would have by default, None for other models."""
-    if isinstance(model.config, PADBertConfig):
-        return model.partition_report()
-    if model.config.model_type != "bert":
-        return None
-    with torch.device("meta"):
-        return PADBertForSequenceClassification(PADBertConfig.from_dense(model.config)).partition_report()
-
-
-def closing_rows(model: PreTrainedModel, folder: str, metrics: dict[str, float]) -> list[tuple[str, ...]]:
-    """Rows of network, parameters, bytes on disk, multiply-adds per token, metric.
+def closing_rows(
+    model: PreTrainedModel,
+    own: str,
+    report: PartitionReport | None,
+    folder: str,
+    metrics: dict[str, float],
+    plain: str = "dense",
+) -> list[tuple[str, ...]]:
+    """Rows of network, parameters, bytes on disk, multiply-adds, metric.
 
     The network of this run has its files' size and its metric; the others have computed sizes, marked, and "-".
+
+    Args:
+        model: what the run made, stored in `folder`.
+        own: which of the three networks it is: `plain`, "fully dynamic" or "partitioned".
+        report: the sizes of all three, None for a model that has no dynamic form.
+        metrics: by name, for the network of the run.
+        plain: what the network without dynamic layers is called.
     """
-    report, own = size_report(model), variant_of(model.config)
-    forms: dict[str, Size | None] = dict.fromkeys(("dense", "fully dynamic", "partitioned"))
+    forms: dict[str, Size | None] = dict.fromkeys((plain, "fully dynamic", "partitioned"))
     if report is not None:
-        forms |= {"dense": report.dense, "fully dynamic": report.fully_dynamic}
-        forms |= {own: report.current} if own != "dense" else {}
+        forms |= {plain: report.dense, "fully dynamic": report.fully_dynamic}
+        forms |= {own: report.current} if own != plain else {}
     rows = []
     for name, size in forms.items():
         cells = ("-", "-", "-") if size is None else _size_cells(size)
@@ -61,12 +61,20 @@ def format_metrics(metrics: dict[str, Any]) -> str:
     return "\n".join(f"{name} {value:.4f}" for name, value in metrics.items()) or "-"
 
 
-def print_closing(rows: list[tuple[str, ...]], folder: str) -> None:
-    """Print the table, and the line of Python that loads what the run left in `folder`."""
+def print_closing(rows: list[tuple[str, ...]], folder: str, *, auto_class: str, per: str, counted: str) -> None:
+    """Print the table, and the line of Python that loads what the run left in `folder`.
+
+    Args:
+        rows: as `closing_rows` gives them.
+        folder: where the model lies.
+        auto_class: name of the Auto class that loads it.
+        per: what the multiply-adds are for, "token" or "image".
+        counted: which layers' multiply-adds these are.
+    """
     table = Table(title="What this run made", title_justify="left", box=SIMPLE_HEAD, caption_justify="left")
-    table.caption = "multiply-adds: feed-forward layers only; * computed, not on disk"
+    table.caption = f"multiply-adds: {counted} only; * computed, not on disk"
     table.add_column("network")
-    for heading in ("parameters", "bytes on disk", "multiply-adds\nper token"):
+    for heading in ("parameters", "bytes on disk", f"multiply-adds\nper {per}"):
         table.add_column(heading, justify="right")
     table.add_column("metric")
     for row in rows:
@@ -74,8 +82,8 @@ def print_closing(rows: list[tuple[str, ...]], folder: str) -> None:
     console = Console(width=WIDTH, highlight=False)
     console.print(table)
     lines = (
-        "from transformers import AutoModelForSequenceClassification",
-        f"import padnet_hf; model = AutoModelForSequenceClassification.from_pretrained({folder!r})",
+        f"from transformers import {auto_class}",
+        f"import padnet_hf; model = {auto_class}.from_pretrained({folder!r})",
     )
     console.print("Load it with", style="bold")
     for line in lines:

@@ -11,20 +11,24 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 from transformers.trainer_callback import TrainerState
 
-from padnet_hf import PADNetError
+from padnet_hf.errors import PADNetError
 
 RUN_CONFIG = "run_config.json"
 _MAY_DIFFER = frozenset(
-    ("num_train_epochs", "max_steps", "max_eval_samples", "max_predict_samples", "validation_file", "test_file")
-)
+    (
+        "num_train_epochs", "max_steps", "max_eval_samples", "max_predict_samples", "validation_file", "test_file",
+        "test_dir",
+    )
+)  # fmt: skip
 """Options that may change when a run is resumed: the steps done so far would have been the same."""
 
 _RESULTS = (
     "checkpoint-*", RUN_CONFIG, "partition_report.json", "partition.png", "*_results.json", "predict_results_*.txt",
     "trainer_state.json", "training_args.bin", "config.json", "model*.safetensors", "model.safetensors.index.json",
-    "tokenizer.json", "tokenizer_config.json", "vocab.txt", "special_tokens_map.json",
+    "tokenizer.json", "tokenizer_config.json", "vocab.txt", "special_tokens_map.json", "preprocessor_config.json",
+    "per_class_accuracy*.json", "confusion_matrix*.png",
 )  # fmt: skip
-"""What a run of this script leaves behind."""
+"""What a run leaves behind, of whichever script: one may replace the other's."""
 
 
 def check_output_dir(folder: str, *, making: bool, resuming: bool, overwrite: bool) -> None:
@@ -41,7 +45,7 @@ def check_output_dir(folder: str, *, making: bool, resuming: bool, overwrite: bo
         return
     if overwrite and not (path / RUN_CONFIG).is_file():
         raise PADNetError(
-            f"--output_dir {folder} holds other things than a run of this script (no {RUN_CONFIG}), which "
+            f"--output_dir {folder} holds other things than a run of a training script (no {RUN_CONFIG}), which "
             "--overwrite_output_dir does not remove: give another folder"
         )
     if not overwrite:
@@ -122,7 +126,7 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def remove_earlier_run(folder: str) -> None:
-    """Remove what a run of this script leaves behind, and nothing else."""
+    """Remove what a run leaves behind, and nothing else."""
     for pattern in _RESULTS:
         for path in Path(folder).glob(pattern):
             shutil.rmtree(path) if path.is_dir() else path.unlink()

@@ -2,15 +2,25 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import BertForSequenceClassification, DistilBertConfig, DistilBertForSequenceClassification
+from transformers import (
+    BertConfig,
+    BertForSequenceClassification,
+    DistilBertConfig,
+    DistilBertForSequenceClassification,
+)
 
-from closing import WIDTH, closing_rows, print_closing, size_report
-from padnet_hf import PADBertForSequenceClassification, PartitionConfig, partition
+from padnet_hf import PADBertConfig, PADBertForSequenceClassification, PartitionConfig, partition
+from padnet_hf.jobs.closing import WIDTH, closing_rows, print_closing
 
 
 @pytest.fixture
-def dense(tiny_bert: str) -> BertForSequenceClassification:
-    return BertForSequenceClassification.from_pretrained(tiny_bert)
+def dense() -> BertForSequenceClassification:
+    return BertForSequenceClassification(
+        BertConfig(
+            vocab_size=30, hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32,
+            max_position_embeddings=16,
+        )
+    )  # fmt: skip
 
 
 @pytest.fixture
@@ -23,7 +33,9 @@ def partitioned(dense: BertForSequenceClassification) -> PADBertForSequenceClass
 
 def test_the_network_of_the_run_has_its_file_and_metric_the_others_computed_sizes(partitioned, tmp_path: Path) -> None:
     partitioned.save_pretrained(tmp_path)
-    dense, fully, own = closing_rows(partitioned, str(tmp_path), {"accuracy": 0.5, "f1": 0.25})
+    dense, fully, own = closing_rows(
+        partitioned, "partitioned", partitioned.partition_report(), str(tmp_path), {"accuracy": 0.5, "f1": 0.25}
+    )
     assert [row[0] for row in (dense, fully, own)] == ["dense", "fully dynamic", "partitioned"]
     assert own[1] == f"{partitioned.num_parameters():,}"
     assert own[2] == f"{(tmp_path / 'model.safetensors').stat().st_size:,}"
@@ -35,26 +47,23 @@ def test_the_network_of_the_run_has_its_file_and_metric_the_others_computed_size
     assert counts == sorted(set(counts))
 
 
-def test_computed_sizes_are_those_of_the_real_networks(dense: BertForSequenceClassification, partitioned) -> None:
-    report = size_report(partitioned)
-    assert report.dense.parameters == dense.num_parameters()
-    assert report.fully_dynamic.parameters == PADBertForSequenceClassification.from_dense(dense).num_parameters()
-
-
 def test_a_dense_run_knows_the_fully_dynamic_size_but_no_partition(dense, tmp_path: Path) -> None:
     dense.save_pretrained(tmp_path)
-    own, fully, missing = closing_rows(dense, str(tmp_path), {"accuracy": 0.5})
+    with torch.device("meta"):
+        report = PADBertForSequenceClassification(PADBertConfig.from_dense(dense.config)).partition_report()
+    own, fully, missing = closing_rows(dense, "static", report, str(tmp_path), {"accuracy": 0.5}, plain="static")
+    assert own[0] == "static"
     assert own[1] == f"{dense.num_parameters():,}"
     assert own[4] == "accuracy 0.5000"
     assert fully[1] == f"{PADBertForSequenceClassification.from_dense(dense).num_parameters():,}"
     assert missing == ("partitioned", "-", "-", "-", "-")
 
 
-def test_a_model_that_is_no_bert_has_its_own_row(tmp_path: Path) -> None:
+def test_a_model_without_a_dynamic_form_has_its_own_row(tmp_path: Path) -> None:
     config = DistilBertConfig(vocab_size=8, dim=8, n_layers=1, n_heads=1, hidden_dim=8)
     model = DistilBertForSequenceClassification(config)
     model.save_pretrained(tmp_path)
-    own, *others = closing_rows(model, str(tmp_path), {})
+    own, *others = closing_rows(model, "dense", None, str(tmp_path), {})
     stored = (tmp_path / "model.safetensors").stat().st_size
     assert own == ("dense", f"{model.num_parameters():,}", f"{stored:,}", "-", "-")
     assert all(row[1:] == ("-", "-", "-", "-") for row in others)
@@ -64,12 +73,13 @@ def test_the_table_fits_a_log_and_ends_with_the_line_that_loads(capsys: pytest.C
     number = f"{10**9:,}"
     rows = [(name, number, f"{number} *", number, "-") for name in ("dense", "fully dynamic")]
     folder = "runs/a folder with a long name that must not be broken over two lines, however wide it is/" * 2
-    print_closing(
-        [*rows, ("partitioned", number, number, number, "accuracy 0.8603\nmatthews_correlation -0.4321")], folder
-    )
+    rows.append(("partitioned", number, number, number, "accuracy 0.8603\nmatthews_correlation -0.4321"))
+    print_closing(rows, folder, auto_class="AutoModelForImageClassification", per="image", counted="convolutions")
     lines = capsys.readouterr().out.rstrip().splitlines()
     assert max(map(len, lines[:-1])) <= WIDTH
-    assert f"from_pretrained({folder!r})" in lines[-1]
+    assert f"AutoModelForImageClassification.from_pretrained({folder!r})" in lines[-1]
+    assert any("per image" in line for line in lines)
+    assert any("multiply-adds: convolutions only" in line for line in lines)
     assert lines[-1].strip().startswith("import padnet_hf; ")
     assert sum(line.count(number) for line in lines) == 9
     assert any(line.rstrip().endswith("matthews_correlation -0.4321") for line in lines)

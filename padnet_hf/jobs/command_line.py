@@ -1,0 +1,52 @@
+"""From the command line to dataclasses, and from a mistake in it to one line on stderr."""
+
+import logging
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import field
+from typing import Any, NoReturn
+
+from transformers import HfArgumentParser
+
+from padnet_hf.errors import PADNetError
+
+
+def option(text: str, default: Any = None) -> Any:
+    """A dataclass field that is an option with this help text."""
+    return field(default=default, metadata={"help": text})
+
+
+class _Parser(HfArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise PADNetError(f"{message}; --help lists the options")
+
+
+def parse_options(
+    dataclasses: Sequence[type], argv: Sequence[str] | None, defaults: Mapping[str, Any]
+) -> tuple[Any, ...]:
+    """One object for each dataclass, from `argv` (`sys.argv` for None).
+
+    `defaults` are a script's own, where they differ from the dataclasses'. Raises PADNetError for any option that does
+    not exist or fit, abbreviations included.
+    """
+    parser = _Parser(list(dataclasses), allow_abbrev=False)
+    parser.set_defaults(**defaults)
+    try:
+        *arguments, unknown = parser.parse_args_into_dataclasses(argv, return_remaining_strings=True)
+    except PADNetError:
+        raise
+    except (ValueError, ImportError) as error:
+        raise PADNetError(f"training options: {' '.join(str(error).split())}") from error
+    if unknown:
+        raise PADNetError(f"unknown option {unknown[0]!r}; --help lists the options")
+    return tuple(arguments)
+
+
+def run_command(main: Callable[[], object]) -> None:
+    """The command: `main`, with every mistake of the user as one line on stderr and exit code 2."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
+    try:
+        main()
+    except PADNetError as error:
+        sys.stderr.write(f"error: {' '.join(str(error).split())}\n")
+        sys.exit(2)

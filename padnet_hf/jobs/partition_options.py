@@ -1,0 +1,83 @@
+"""The options of a partition, the same in every script."""
+
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar, Literal
+
+from padnet_hf.errors import PADNetError
+from padnet_hf.jobs.command_line import option
+from padnet_hf.partition.config import PartitionConfig
+
+_FIELDS = {
+    "dynamic_ratio": "dynamic_ratio",
+    "granularity": "granularity",
+    "imp_criterion": "criterion",
+    "imp_rounds": "num_rounds",
+    "imp_batches": "num_batches",
+    "imp_scope": "scope",
+    "imp_schedule": "schedule",
+    "imp_static_branch": "static_branch",
+}
+"""Option -> field of PartitionConfig."""
+
+
+@dataclass
+class PartitionOptions:
+    """Which network. A script's subclass adds the option of its fully dynamic network, and those of its layers."""
+
+    use_pad: bool = option("Train a partitioned network (PAD-Net).", False)
+    dynamic_ratio: float | None = option("Share of the parameters that stays dynamic, 0 to 1 (0.5).")
+    granularity: Literal["element", "unit"] | None = option("What is static or dynamic as a whole (element).")
+    imp_criterion: str | None = option("Score: snip, magnitude, random, or a registered one (snip).")
+    imp_rounds: int | None = option("Rounds of iterative mode partition (3).")
+    imp_batches: int | None = option("Mini-batches that each round scores (8).")
+    imp_scope: Literal["global", "layer"] | None = option("Share reached over all layers or in each (global).")
+    imp_schedule: Literal["exponential", "linear"] | None = option("How the share falls (exponential).")
+    imp_static_branch: Literal["drop", "keep"] | None = option("Static values while scoring (drop).")
+
+    # A script's own: what its plain network is called, which option keeps a network fully dynamic, which options only a
+    # network with dynamic layers has, and fields of PartitionConfig that have another default.
+    plain: ClassVar[str] = "dense"
+    dynamic_option: ClassVar[str]
+    layer_options: ClassVar[tuple[str, ...]] = ()
+    partition_defaults: ClassVar[dict[str, Any]] = {}
+
+    @property
+    def variant(self) -> str:
+        """The network asked for: `partitioned`, `fully dynamic` or the plain one."""
+        if self.use_pad:
+            return "partitioned"
+        return "fully dynamic" if getattr(self, self.dynamic_option) else self.plain
+
+    @property
+    def given(self) -> set[str]:
+        """Options that were given a value."""
+        return {item.name for item in fields(self) if getattr(self, item.name) is not None}
+
+
+def partition_config(options: PartitionOptions, seed: int) -> PartitionConfig | None:
+    """The partition asked for, None without --use_pad. Raises PADNetError for values and combinations not allowed."""
+    dynamic = options.dynamic_option
+    is_dynamic = getattr(options, dynamic)
+    if options.use_pad and is_dynamic:
+        raise PADNetError(
+            f"--use_pad and --{dynamic} exclude each other (the first partitions, the second stays fully dynamic): "
+            "leave out one of them"
+        )
+    idle = set() if options.use_pad else options.given.intersection(_FIELDS)
+    if options.variant == options.plain:
+        idle |= options.given.intersection(options.layer_options)
+    for name in sorted(idle):
+        remedy = f"--use_pad instead of --{dynamic}" if is_dynamic else "--use_pad"
+        remedy += f" or --{dynamic}" if name in options.layer_options else ""
+        raise PADNetError(
+            f"--{name} {getattr(options, name)} has no effect on a {options.variant} network: add {remedy}"
+        )
+    if not options.use_pad:
+        return None
+    chosen = {name: getattr(options, key) for key, name in _FIELDS.items() if key in options.given}
+    return PartitionConfig(seed=seed, **options.partition_defaults | chosen)
+
+
+def partition_options(config: PartitionConfig | None) -> dict[str, Any]:
+    """The partition asked for under the names of its options; empty for None."""
+    return {} if config is None else {key: getattr(config, name) for key, name in _FIELDS.items()}

@@ -1,0 +1,56 @@
+"""Steps around a Trainer that leave files: start a run, train, keep metrics."""
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from transformers import PreTrainedModel, Trainer
+from transformers.utils import is_matplotlib_available
+
+from padnet_hf.jobs.output_folder import remove_earlier_run, write_json, write_run_config
+from padnet_hf.version import __version__
+
+logger = logging.getLogger(__name__)
+
+
+def start_run(trainer: Trainer, options: Mapping[str, Any], *, resuming: bool) -> None:
+    """Make the output folder ours: what was asked for, and the report and picture of the partition."""
+    if trainer.is_world_process_zero():
+        folder = str(trainer.args.output_dir)
+        if not resuming:
+            remove_earlier_run(folder)
+        write_run_config(folder, options, __version__)
+        report_partition(trainer.model, folder)
+    trainer.accelerator.wait_for_everyone()
+
+
+def report_partition(model: PreTrainedModel, folder: str) -> None:
+    """Write partition_report.json, and partition.png where something is static; a plain model has neither."""
+    if not hasattr(model, "partition_report"):
+        return
+    report = model.partition_report()
+    if not report.layers:
+        return
+    logger.info("%s", report)
+    write_json(Path(folder, "partition_report.json"), report.to_dict())
+    if model.is_partitioned and is_matplotlib_available():
+        report.plot(Path(folder, "partition.png"))
+    elif model.is_partitioned:
+        logger.warning("no partition.png: drawing needs matplotlib (pip install 'padnet_hf[plots]')")
+
+
+def train(trainer: Trainer, checkpoint: str | None) -> dict[str, float]:
+    """Train, and leave model, processing class and state in the output folder."""
+    metrics = trainer.train(resume_from_checkpoint=checkpoint).metrics
+    metrics["train_samples"] = len(trainer.train_dataset)
+    trainer.save_model()
+    trainer.save_state()
+    return record(trainer, "train", metrics)
+
+
+def record(trainer: Trainer, role: str, metrics: dict[str, float]) -> dict[str, float]:
+    """Log and save the metrics, also into all_results.json."""
+    trainer.log_metrics(role, metrics)
+    trainer.save_metrics(role, metrics)
+    return metrics

@@ -1,0 +1,62 @@
+from pathlib import Path
+
+import pytest
+from transformers import TrainingArguments
+
+from padnet_hf import PADNetError
+from padnet_hf.jobs.run_request import check_numbers, check_run, roles_of
+
+
+def request(**fields: object) -> TrainingArguments:
+    return TrainingArguments("no/such/folder", use_cpu=True, **fields)
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "lowest"),
+    [
+        ("max_train_samples", 0, 1),
+        ("max_eval_samples", -3, 1),
+        ("per_device_train_batch_size", 0, 1),
+        ("learning_rate", -0.1, 0),
+        ("learning_rate", float("nan"), 0),
+        ("seed", -1, 0),
+    ],
+)
+def test_numbers_that_are_too_small(option: str, value: float, lowest: int) -> None:
+    check_numbers({option: lowest})
+    check_numbers({option: None})
+    with pytest.raises(PADNetError, match=rf"--{option} is {value}, but must be at least {lowest}"):
+        check_numbers({option: value})
+
+
+def test_roles_are_those_asked_for() -> None:
+    assert roles_of(request(do_train=True, do_predict=True)) == ["train", "predict"]
+    assert roles_of(request(eval_strategy="epoch")) == ["eval"]
+
+
+def test_a_new_folder_and_something_to_do_are_fine() -> None:
+    assert check_run(request(do_train=True), {}, {}, making=True, overwrite=False) is None
+
+
+@pytest.mark.parametrize(
+    ("fields", "numbers", "message"),
+    [
+        ({}, {}, "nothing to do: add --do_train"),
+        ({"do_eval": True, "resume_from_checkpoint": "last"}, {}, "last continues a training: add --do_train"),
+        ({"do_train": True}, {"max_train_samples": 0}, "--max_train_samples is 0"),
+        ({"do_train": True, "resume_from_checkpoint": "last"}, {}, "holds no complete checkpoint"),
+    ],
+)
+def test_runs_that_may_not_be(fields: dict, numbers: dict, message: str) -> None:
+    with pytest.raises(PADNetError, match=message):
+        check_run(request(**fields), numbers, {}, making=True, overwrite=False)
+
+
+def test_other_results_are_replaced_only_when_asked_and_only_if_a_run_made_them(tmp_path: Path) -> None:
+    (tmp_path / "notes.md").touch()
+    training = TrainingArguments(str(tmp_path), do_train=True, use_cpu=True)
+    with pytest.raises(PADNetError, match="holds other results: add --overwrite_output_dir"):
+        check_run(training, {}, {}, making=True, overwrite=False)
+    with pytest.raises(PADNetError, match=r"no run_config\.json"):
+        check_run(training, {}, {}, making=True, overwrite=True)
+    assert check_run(training, {}, {}, making=False, overwrite=False) is None
