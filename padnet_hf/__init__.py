@@ -4,6 +4,8 @@ Importing the package registers its models with transformers' Auto classes.
 """
 
 from padnet_hf.errors import PADNetError
+from padnet_hf.layers.dynamic_conv import PADDynamicConv2d
+from padnet_hf.layers.kernel_attention import register_attention
 from padnet_hf.models.auto import register as _register
 from padnet_hf.models.pad_bert import (
     PADBertConfig,
@@ -14,9 +16,15 @@ from padnet_hf.models.pad_bert import (
     PADBertForTokenClassification,
     PADBertModel,
 )
+from padnet_hf.models.pad_resnet import (
+    PADResNetBackbone,
+    PADResNetConfig,
+    PADResNetForImageClassification,
+    PADResNetModel,
+)
 from padnet_hf.partition import PADWeight, PartitionConfig, PartitionReport, partition, register_criterion
 from padnet_hf.training.calibration import CalibrationBatches
-from padnet_hf.training.callbacks import IMPCallback
+from padnet_hf.training.callbacks import IMPCallback, TemperatureCallback
 from padnet_hf.version import __version__
 
 _register()
@@ -31,11 +39,18 @@ __all__ = [
     "PADBertForSequenceClassification",
     "PADBertForTokenClassification",
     "PADBertModel",
+    "PADDynamicConv2d",
     "PADNetError",
+    "PADResNetBackbone",
+    "PADResNetConfig",
+    "PADResNetForImageClassification",
+    "PADResNetModel",
     "PADWeight",
     "PartitionConfig",
     "PartitionReport",
+    "TemperatureCallback",
     "__version__",
     "partition",
+    "register_attention",
     "register_criterion",
 ]

@@ -16,7 +16,7 @@ from padnet_hf.models.upcycle import load_copies, merged_state
 from padnet_hf.partition.layer import hash_masks, mask_groups, pad_layers, pad_weights
 from padnet_hf.partition.packing import first_positions, unpack_mask
 from padnet_hf.partition.report import PartitionReport, report
-from padnet_hf.partition.weight import PADWeight
+from padnet_hf.partition.weight import Granularity, PADWeight
 from padnet_hf.version import __version__
 
 
@@ -46,6 +46,9 @@ class PADModelMixin(PreTrainedModel):
             self._name_in_base(name): weight.num_dynamic for name, weight in pad_weights(self).items()
         }
         self.config.partition = {**record, "padnet_hf_version": __version__}
+
+    def _hash_masks(self, granularity: Granularity) -> str:
+        return hash_masks(group.weights[0].mask() for group in mask_groups(self, granularity))
 
     def cache_built_weights(self, cache: bool = True) -> None:
         """In evaluation without gradients, keep element-partitioned weights built (more memory, less time) or not."""
@@ -81,12 +84,15 @@ class PADModelMixin(PreTrainedModel):
             for parameter in (module.dynamic, module.static):
                 if parameter is not None:
                     is_bias = len(module.shape) == 1
-                    zeros_(parameter) if is_bias else normal_(parameter, std=self.config.initializer_range)
+                    zeros_(parameter) if is_bias else normal_(parameter, std=self._initial_std(module))
             if module.phi is not None:
                 zeros_(module.phi)
             if module.mask_bits is not None:
                 total = module.num_candidates(module.granularity)
                 copy_(module.mask_bits, first_positions(module.num_dynamic, total))
+
+    def _initial_std(self, weight: PADWeight) -> float:
+        return self.config.initializer_range
 
     # Loading
 
@@ -121,12 +127,14 @@ class PADModelMixin(PreTrainedModel):
                     "checkpoint is damaged, download or save it again."
                 )
         record = self.config.partition or {}
-        if record.get("granularity") != "element" or not record.get("mask_hash"):
-            return  # the units of a feed-forward layer are stored in their new order, without a mask
-        weights = [group.weights[0] for group in mask_groups(self, "element")]
+        if not record.get("mask_hash") or record.get("granularity") not in ("element", "unit"):
+            return
+        weights = [group.weights[0] for group in mask_groups(self, record["granularity"])]
         if any(weight.values.is_meta for weight in weights):
             return
-        if (found := hash_masks(weight.mask() for weight in weights)) != record["mask_hash"]:
+        if record["granularity"] == "unit" and not all(weight.ordered for weight in weights):
+            return  # the units of a feed-forward layer are stored in their new order, without a mask
+        if (found := self._hash_masks(record["granularity"])) != record["mask_hash"]:
             raise PADCheckpointError(
                 f"the masks have the hash {found[:12]}..., but the partition recorded {record['mask_hash'][:12]}...; "
                 "the checkpoint is damaged or its config.json belongs to another one."
@@ -135,24 +143,17 @@ class PADModelMixin(PreTrainedModel):
     # From dense and back
 
     @classmethod
-    def from_dense(
-        cls,
-        dense: PreTrainedModel | str | PathLike[str],
-        num_experts: int = 8,
-        num_experts_per_tok: int = 2,
-        **config: Any,
-    ) -> Self:
-        """Upcycle a dense checkpoint: every feed-forward weight is copied `num_experts` times, the rest taken over.
+    def from_dense(cls, dense: PreTrainedModel | str | PathLike[str], **config: Any) -> Self:
+        """Upcycle a dense checkpoint: every weight of a layer that becomes dynamic is copied, the rest taken over.
 
         The result is fully dynamic and gives the dense model's logits.
 
         Args:
             dense: a stock transformers model (loaded with whatever options its source needs), or the name or folder of
-                a checkpoint. A model of another class than this one's counterpart (say,
-                one without a head) is taken as far as it goes, the rest is initialised.
-            num_experts: E, copies of each feed-forward network.
-            num_experts_per_tok: K, experts that each token passes, 1 to E.
-            config: further fields of the configuration (num_labels, id2label, moe_layers, router_noise, ...).
+                a checkpoint. A model of another class than this one's counterpart (say, one without a head) is taken
+                as far as it goes, the rest is initialised.
+            config: fields of the configuration: the number of copies (num_experts, num_kernels), what is to be
+                dynamic (moe_layers, dynamic_layers), num_labels, id2label, ...
 
         Raises:
             PADNetError: the checkpoint is of another family, or a value is out of range.
@@ -164,17 +165,14 @@ class PADModelMixin(PreTrainedModel):
                 f"{cls.__name__}.from_dense takes a checkpoint of model type {family!r}, but {_describe(dense)} is of "
                 f"type {stock.model_type!r}."
             )
-        config |= {"num_experts": num_experts, "num_experts_per_tok": num_experts_per_tok}
         target = cls.config_class.from_dense(stock, **config)
         source = _load_dense(cls.dense_class, dense, target)
         with no_init_weights():  # every value but the routers' is loaded
             model = cls(target).to(source.dtype)
         model.tie_weights()
         load_copies(model, source.state_dict(), cls.dense_names)
-        for layer in pad_layers(model).values():
-            for module in layer.modules():
-                if not isinstance(module, PADWeight):
-                    model._init_weights(module)
+        for layer in pad_layers(model).values():  # what routes is new; children first, as transformers does it
+            layer.apply(lambda module: None if isinstance(module, PADWeight) else model._init_weights(module))
         return model.to(source.device).train(source.training)
 
     def to_dense(self) -> PreTrainedModel:

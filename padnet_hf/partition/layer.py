@@ -3,7 +3,7 @@
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 from torch import Tensor, nn
 
@@ -23,7 +23,7 @@ class MaskGroup(NamedTuple):
 
 
 class MultiplyAdds(NamedTuple):
-    """Multiply-adds per token (or output position) of a layer as a dense, a fully dynamic and the present one."""
+    """Multiply-adds of a layer as a dense, a fully dynamic and the present one, per what its `work_per` says."""
 
     dense: int
     fully_dynamic: int
@@ -31,7 +31,12 @@ class MultiplyAdds(NamedTuple):
 
 
 class PADLayer(nn.Module, ABC):
-    """Base class of every layer whose weights are PADWeights; its other parameters exist only to route or to mix."""
+    """Base class of every layer whose weights are PADWeights; its other parameters exist only to route or to mix.
+
+    work_per: what multiply-adds are counted for, "token" or "image".
+    """
+
+    work_per: ClassVar[str] = "token"
 
     @abstractmethod
     def unit_group(self) -> MaskGroup:

@@ -4,6 +4,7 @@ Axis letters: E copies, N = O*I elements of one copy, n dynamic elements, T toke
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -11,6 +12,21 @@ from torch import Tensor
 from torch.autograd.function import FunctionCtx, once_differentiable
 
 _BIT_VALUES = (1, 2, 4, 8, 16, 32, 64, 128)
+
+
+class Packed(NamedTuple):
+    """Copies that share their static elements; without any, `dynamic` alone.
+
+    dynamic (E, n), static (N-n,), scales of shape (), dynamic_index (n,) and static_index (N-n,) the positions of the
+    mask's ones and zeros in rising order, int32 or int64.
+    """
+
+    dynamic: Tensor
+    static: Tensor | None = None
+    scale_dynamic: Tensor | None = None
+    scale_static: Tensor | None = None
+    dynamic_index: Tensor | None = None
+    static_index: Tensor | None = None
 
 
 def num_mask_bytes(length: int) -> int:

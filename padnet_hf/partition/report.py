@@ -21,7 +21,7 @@ class Size:
     Attributes:
         parameters: number of parameters.
         bytes: of all stored tensors, masks included.
-        multiply_adds: per token (per output position for a convolution), in PAD layers, routing not counted.
+        multiply_adds: per token or per image (`PartitionReport.work_per`), in PAD layers, routing not counted.
     """
 
     parameters: int
@@ -54,6 +54,7 @@ class PartitionReport:
         layers: in the order of the model.
         dynamic_ratio: dynamic elements by elements, over all PAD layers.
         dense, fully_dynamic, current: the whole model, embeddings and head included.
+        work_per: what multiply-adds are counted for, "token" or "image".
         record: how the partition was made (`PartitionConfig`, samples, mask hash), None if it was not.
     """
 
@@ -62,6 +63,7 @@ class PartitionReport:
     dense: Size
     fully_dynamic: Size
     current: Size
+    work_per: str = "token"
     record: dict[str, Any] | None = None
 
     def to_dict(self) -> dict[str, Any]:
@@ -70,8 +72,9 @@ class PartitionReport:
 
     def __str__(self) -> str:
         width = max([len("whole model"), *(len(layer.name) for layer in self.layers)])
+        work = f"multiply-adds per {self.work_per}"
         head = (
-            f"{'layer':<{width}}  {'dynamic':>7}  {'parameters':>21}  {'MB':>17}  {'multiply-adds per token':>23}",
+            f"{'layer':<{width}}  {'dynamic':>7}  {'parameters':>21}  {'MB':>17}  {work:>23}",
             f"{'':<{width}}  {'ratio':>7}  {'fully dynamic -> now':>21}  {'':>17}  {'':>23}",
         )
         rows = [
@@ -117,6 +120,7 @@ def report(model: nn.Module, record: Mapping[str, Any] | None = None) -> Partiti
         dense=_whole(current, layers, "dense"),
         fully_dynamic=_whole(current, layers, "fully_dynamic"),
         current=current,
+        work_per=next((layer.work_per for layer in pad_layers(model).values()), PADLayer.work_per),
         record=dict(record) if record else None,
     )
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from padnet_hf.errors import PADNetError
 from padnet_hf.partition.packing import (
+    Packed,
     first_positions,
     linear_per_copy,
     mean_over_copies,
@@ -224,12 +225,17 @@ class PADWeight(nn.Module):
     def _build(self) -> Tensor:
         if self.is_static:
             return self.static.expand(self.num_copies, *self.shape)
-        if self.granularity == "element":
-            return merge(*self._packed()).view(self.num_copies, *self.shape)
-        scale_dynamic, scale_static = self.scales()
-        static = (self.static * scale_static).expand(self.num_copies, *self.static.shape)
-        dense = torch.cat([self.dynamic * scale_dynamic, static], dim=1 + self.unit_dim)
-        return dense.index_select(1 + self.unit_dim, torch.cat(self._index()).argsort()) if self.ordered else dense
+        return merge(*self.packed()).view(self.num_copies, *self.shape)
+
+    def mix(self, shares: Tensor) -> Tensor:
+        """A weight per sample, (B, *shape), whose dynamic part is the sum of the copies times `shares` (B, E)."""
+        if self.is_static:
+            return self.static.expand(shares.shape[0], *self.shape)
+        dynamic, *rest = self.packed()
+        mixed = shares.to(dynamic.dtype) @ dynamic
+        if not self.is_fully_dynamic:
+            mixed = merge(mixed.to(dynamic.dtype), *rest)
+        return mixed.view(-1, *self.shape)
 
     def linear(self, inputs: Iterable[Tensor], bias: Tensor) -> Iterable[Tensor]:
         """inputs[e] (T_e, I) times copy e (O, I) plus bias[e], from bias (E, O), for a weight that is a matrix.
@@ -240,20 +246,41 @@ class PADWeight(nn.Module):
         if in_full:
             return linear_per_copy(inputs, self.build(), bias)
         if torch.is_grad_enabled():
-            return packed_linear(inputs, bias, *self._packed())
-        copies = (copy.view(self.shape) for copy in unpacked_copies(*self._packed()))
+            return packed_linear(inputs, bias, *self.packed())
+        copies = (copy.view(self.shape) for copy in unpacked_copies(*self.packed()))
         return linear_per_copy(inputs, copies, bias)
 
-    def _packed(self) -> tuple[Tensor, ...]:
-        return self.dynamic, self.static, *self.scales(), *self._index()
+    def packed(self) -> Packed:
+        """Its values as element-wise ones, whatever the granularity; without static part if fully dynamic."""
+        if self.is_fully_dynamic:
+            return Packed(self.dynamic.flatten(1))
+        return Packed(self.dynamic.flatten(1), self.static.flatten(), *self.scales(), *self._element_positions())
 
-    def _index(self) -> tuple[Tensor, Tensor]:
-        """Positions of dynamic and of static candidates, int32, worked out from the mask once and kept."""
+    def positions(self) -> tuple[Tensor, Tensor]:
+        """Positions of dynamic and of static candidates, in rising order, int32, worked out once and kept."""
         if self._indexed is None or self._indexed[0] is not self.mask_bits:
-            mask = self.mask()
-            positions = (part.nonzero().squeeze(1).int() for part in (mask, ~mask))
-            self._indexed = (self.mask_bits, *positions)
+            self._indexed = (self.mask_bits, *_positions(self.mask()))
         return self._indexed[1:]
+
+    def _element_positions(self) -> tuple[Tensor, Tensor]:
+        if self.granularity == "element":
+            return self.positions()
+        return _positions(self._over_elements(self.mask()))
+
+    def _over_elements(self, values: Tensor) -> Tensor:
+        """One value per unit, (U,), -> the same for each of the unit's elements, (N,)."""
+        sizes = [-1 if dim == self.unit_dim else 1 for dim in range(len(self.shape))]
+        return values.view(sizes).expand(self.shape).flatten()
+
+    @torch.no_grad()
+    def scale_units(self, factors: Tensor) -> None:
+        """Multiply every unit of all copies by its factor, (U,), in place."""
+        elements = self._over_elements(factors)
+        if self.is_fully_dynamic or self.is_static:
+            self.values.mul_(elements.view(self.shape))
+        else:
+            for values, positions in zip((self.dynamic, self.static), self._element_positions(), strict=True):
+                values.mul_(elements[positions].view(values.shape[-self.static.dim() :]))
 
     def _load_from_state_dict(self, *args: object, **kwargs: object) -> None:
         super()._load_from_state_dict(*args, **kwargs)
@@ -262,3 +289,7 @@ class PADWeight(nn.Module):
     def extra_repr(self) -> str:
         total = self.num_candidates(self.granularity)
         return f"{self.num_copies} x {tuple(self.shape)}, {self.num_dynamic} of {total} {self.granularity}s dynamic"
+
+
+def _positions(mask: Tensor) -> tuple[Tensor, Tensor]:
+    return tuple(part.nonzero().squeeze(1).int() for part in (mask, ~mask))

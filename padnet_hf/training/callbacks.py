@@ -1,11 +1,12 @@
 """Trainer callbacks: thin, everything they do is callable without a Trainer."""
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Protocol
 
 from transformers import PreTrainedModel, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from padnet_hf.errors import PADNetError
+from padnet_hf.layers.kernel_attention import check_temperature
 from padnet_hf.partition.config import PartitionConfig
 from padnet_hf.partition.imp import partition
 from padnet_hf.partition.report import PartitionReport
@@ -56,3 +57,75 @@ class IMPCallback(TrainerCallback):
                 "the model about to be trained is not the one that was partitioned: with model_init the Trainer builds "
                 "a new one at train(). Pass the model itself (Trainer(model=...)), one Trainer for every trial."
             )
+
+
+class HasTemperature(Protocol):
+    """A model with attention over kernels."""
+
+    def set_temperature(self, temperature: float) -> None:
+        """Set it everywhere, and where it is saved with the model."""
+
+
+class TemperatureCallback(TrainerCallback):
+    """Lowers the temperature of kernel attention step by step, in a straight line, over the first epochs.
+
+    Upstream goes from about 31 to 1. A high temperature keeps the weights of the kernels equal, so that all of them
+    learn. The model saves its temperature, and a resumed run goes on from its step, so nothing else is to be kept.
+
+    Args:
+        initial, final: temperatures at the first step and after `epochs`, above 0.
+        epochs: how long it falls, in epochs, above 0; None for 10 (upstream), or half of the run if that is shorter.
+
+    Raises PADNetError for a value out of range, and at the start of training for a model without temperature.
+    """
+
+    def __init__(self, initial: float = 31.0, final: float = 1.0, epochs: float | None = None) -> None:
+        self.initial, self.final = check_temperature(initial), check_temperature(final)
+        if epochs is not None and not epochs > 0:
+            raise PADNetError(f"epochs is {epochs!r}, but must be above 0; None stands for 10 or half of the run.")
+        self.epochs = epochs
+
+    def temperature_at(self, epoch: float, num_epochs: float) -> float:
+        """The temperature after `epoch` epochs of a run of `num_epochs`."""
+        length = min(10, num_epochs / 2) if self.epochs is None else self.epochs
+        done = min(epoch / length, 1)
+        return self.initial + done * (self.final - self.initial)
+
+    def on_train_begin(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        model: HasTemperature | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Refuse a model that has no temperature."""
+        if not hasattr(model, "set_temperature"):
+            raise PADNetError(
+                f"{type(model).__name__} has no temperature to lower: TemperatureCallback is for dynamic convolutions "
+                "(PADResNet...); leave it out."
+            )
+
+    def on_step_begin(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        model: HasTemperature | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Set the temperature of this step."""
+        epoch = state.global_step / state.max_steps * state.num_train_epochs
+        model.set_temperature(self.temperature_at(epoch, state.num_train_epochs))
+
+    def on_train_end(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        model: HasTemperature | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Leave the model with the temperature that the last step ends with."""
+        epoch = state.global_step / state.max_steps * state.num_train_epochs
+        model.set_temperature(self.temperature_at(epoch, state.num_train_epochs))

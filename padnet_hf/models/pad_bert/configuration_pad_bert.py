@@ -6,6 +6,7 @@ from huggingface_hub.dataclasses import strict
 from transformers import BertConfig
 
 from padnet_hf.errors import PADNetError
+from padnet_hf.models.config_from_dense import dense_fields, stock_fields
 
 
 @strict
@@ -74,31 +75,11 @@ class PADBertConfig(BertConfig):
     @classmethod
     def from_dense(cls, dense: BertConfig, **fields: Any) -> Self:
         """The configuration of `dense` with these fields set or changed. Raises PADNetError for an unknown field."""
-        default = cls()
-        if unknown := sorted(name for name in fields if not hasattr(default, name)):
-            raise PADNetError(
-                f"{cls.__name__} has no field {unknown[0]!r}; its fields are those of BertConfig and "
-                f"{', '.join(PADBertConfig.__annotations__)}."
-            )
-        known = dense.to_dict()
-        for name in ("model_type", "architectures", "transformers_version", "_name_or_path"):
-            known.pop(name, None)
-        if fields.keys() & {"num_labels", "id2label", "label2id"}:
-            known = {name: value for name, value in known.items() if name not in ("id2label", "label2id")}
-        return cls(**(known | fields))
+        return cls(**dense_fields(dense, cls, fields))
 
     def to_dense(self) -> BertConfig:
         """The configuration of the stock model: the same without what PAD-BERT adds."""
-        known = self.to_dict()
-        for name in (
-            "model_type",
-            "architectures",
-            "transformers_version",
-            "_name_or_path",
-            *PADBertConfig.__annotations__,
-        ):
-            known.pop(name, None)
-        return BertConfig(**known)
+        return BertConfig(**stock_fields(self, PADBertConfig))
 
 
 __all__ = ["PADBertConfig"]

@@ -1,0 +1,193 @@
+"""The dynamic convolution: a kernel for every input, mixed from E kernels that may share their static part.
+
+Axis letters: B batch, C/O channels in/out, G groups, E kernels, d dynamic output channels.
+"""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from padnet_hf.errors import PADNetError
+from padnet_hf.layers.kernel_attention import KernelAttention
+from padnet_hf.layers.mixed_conv import Geometry, mixed_conv2d
+from padnet_hf.partition.layer import MaskGroup, MultiplyAdds, PADLayer
+from padnet_hf.partition.packing import Packed
+from padnet_hf.partition.weight import PADWeight
+
+
+class PADDynamicConv2d(PADLayer):
+    """Dynamic convolution (PAD-Net, section 3) in the place of an nn.Conv2d.
+
+    W(x) = lambda_d * M * sum_k pi_k(x) Theta_k + lambda_s * (1 - M) * Theta_static, y = W(x) * x. Fully dynamic when
+    built; `partition` makes part of it static, by single weights or by whole output channels.
+
+    Args:
+        in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, padding_mode, device, dtype: as
+            for nn.Conv2d.
+        num_kernels: E, at least 1.
+        reduction: of the channels inside the attention, which keeps at least one.
+        attention: "softmax" (DY-Conv, the paper's), "sigmoid" (CondConv), or a name given to `register_attention`.
+        temperature: of the attention, above 0.
+
+    Raises PADNetError for a value that is not possible.
+    """
+
+    work_per = "image"
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int | tuple[int, int],
+        stride: int | tuple[int, int] = 1,
+        padding: int | tuple[int, int] | str = 0,
+        dilation: int | tuple[int, int] = 1,
+        groups: int = 1,
+        bias: bool = True,
+        padding_mode: str = "zeros",
+        *,
+        num_kernels: int = 4,
+        reduction: int = 16,
+        attention: str = "softmax",
+        temperature: float = 1.0,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        for name, value in (("num_kernels", num_kernels), ("reduction", reduction), ("groups", groups)):
+            if value < 1:
+                raise PADNetError(f"{name} is {value}, but must be at least 1.")
+        try:  # nn.Conv2d checks its arguments and writes them out in full; on meta it holds no memory
+            plain = nn.Conv2d(
+                in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, padding_mode, "meta"
+            )
+        except ValueError as error:
+            raise PADNetError(
+                f"PADDynamicConv2d({in_channels}, {out_channels}, {kernel_size}, stride={stride}, padding={padding!r}, "
+                f"dilation={dilation}, groups={groups}, padding_mode={padding_mode!r}) is not possible: {error}; "
+                "choose values that nn.Conv2d takes."
+            ) from error
+        self.in_channels, self.out_channels, self.padding_mode = in_channels, out_channels, padding_mode
+        self.kernel_size, self.groups = plain.kernel_size, groups
+        self.edges = _edges(plain)
+        even = padding_mode == "zeros" and self.edges[0] == self.edges[1] and self.edges[2] == self.edges[3]
+        inside = (self.edges[2], self.edges[0]) if even else (0, 0)
+        self.pads_apart = not even
+        self.geometry = Geometry(plain.stride, inside, plain.dilation, groups)
+        self.output_positions = 1
+        self.weight = PADWeight(num_kernels, tuple(plain.weight.shape), unit_dim=0)
+        self.bias = PADWeight(num_kernels, (out_channels,), unit_dim=0) if bias else None
+        self.attention = KernelAttention(in_channels, num_kernels, reduction, attention, temperature)
+        self.reset_parameters()
+        self.to(device=device, dtype=dtype)
+
+    @torch.no_grad()
+    def reset_parameters(self) -> None:
+        """Every kernel at random like nn.Conv2d's, each its own."""
+        for number in range(self.weight.num_copies):
+            plain = nn.Conv2d(
+                self.in_channels, self.out_channels, self.kernel_size, groups=self.groups, bias=self.bias is not None
+            )
+            self.weight.dynamic[number] = plain.weight
+            if self.bias is not None:
+                self.bias.dynamic[number] = plain.bias
+
+    @property
+    def has_static_channels(self) -> bool:
+        """Whether the static output channels can be computed by themselves, the same way for every sample."""
+        return self.weight.granularity == "unit" and self.weight.phi is not None and self.groups == 1
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """inputs (B, C, height, width) or (C, height, width) -> the same with O channels."""
+        if inputs.dim() not in (3, 4) or inputs.shape[-3] != self.in_channels:
+            raise PADNetError(
+                f"the input has the shape {tuple(inputs.shape)}, but must be (batch, {self.in_channels}, height, width)"
+                f" or without the batch: this layer has {self.in_channels} input channels."
+            )
+        if inputs.dim() == 3:
+            return self(inputs.unsqueeze(0)).squeeze(0)
+        if torch.is_autocast_enabled(inputs.device.type):
+            inputs = inputs.to(torch.get_autocast_dtype(inputs.device.type))
+        with torch.autocast(inputs.device.type, enabled=False):
+            return self._forward(inputs)
+
+    def _forward(self, inputs: Tensor) -> Tensor:
+        weight, bias, dtype = self.weight, self.bias, inputs.dtype
+        is_static = weight.is_static and (bias is None or bias.is_static)
+        shares = None if is_static else self.attention(inputs.to(self.attention.score.weight.dtype))
+        if self.pads_apart:
+            mode = "constant" if self.padding_mode == "zeros" else self.padding_mode
+            inputs = F.pad(inputs, self.edges, mode)
+        if weight.is_static:
+            outputs = F.conv2d(inputs, weight.static.to(dtype), None, *self.geometry)
+        elif self.has_static_channels:
+            outputs = self._channels(inputs, shares)
+        else:
+            outputs = mixed_conv2d(inputs, shares, weight.packed(), weight.shape, self.geometry)
+        if bias is None:
+            return outputs
+        shift = bias.static if bias.is_static else bias.mix(shares)
+        return outputs + shift.to(dtype).view(-1, self.out_channels, 1, 1)
+
+    def _channels(self, inputs: Tensor, shares: Tensor) -> Tensor:
+        """The unit partition: static channels by one convolution for the batch, dynamic ones by mixed kernels."""
+        weight, dynamic = self.weight, self.weight.dynamic
+        scale_dynamic, scale_static = weight.scales()
+        shape = dynamic.shape[1:]
+        mixed = mixed_conv2d(inputs, shares * scale_dynamic, Packed(dynamic.flatten(1)), shape, self.geometry)
+        static = F.conv2d(inputs, (weight.static * scale_static).to(inputs.dtype), None, *self.geometry)
+        return _Interleave.apply(mixed, static, *(index.long() for index in weight.positions()))
+
+    def unit_group(self) -> MaskGroup:
+        return MaskGroup((self.weight,) if self.bias is None else (self.weight, self.bias))
+
+    def multiply_adds(self) -> MultiplyAdds:
+        """Per image with `output_positions` positions: the convolution, and the mixing of kernels."""
+        kernel = self.weight.shape.numel()
+        dense = self.output_positions * kernel
+        copies = self.weight.num_copies
+        return MultiplyAdds(dense, dense + copies * kernel, dense + copies * self.weight.num_dynamic_elements)
+
+    def extra_repr(self) -> str:
+        geometry = self.geometry
+        text = f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, stride={geometry.stride}"
+        return f"{text}, padding={self.edges}, dilation={geometry.dilation}, groups={self.groups}"
+
+
+def _edges(plain: nn.Conv2d) -> tuple[int, int, int, int]:
+    """Rows and columns of padding as F.pad takes them: left, right, top, bottom."""
+    edges: list[int] = []
+    for dim in (1, 0):
+        if plain.padding == "valid":
+            edges += (0, 0)
+        elif plain.padding == "same":
+            total = plain.dilation[dim] * (plain.kernel_size[dim] - 1)
+            edges += (total // 2, total - total // 2)
+        else:
+            edges += (plain.padding[dim], plain.padding[dim])
+    return tuple(edges)
+
+
+class _Interleave(torch.autograd.Function):
+    """Dynamic (B, d, ...) and static (B, O-d, ...) channels -> (B, O, ...) in the order of their positions."""
+
+    @staticmethod
+    def forward(dynamic: Tensor, static: Tensor, dynamic_index: Tensor, static_index: Tensor) -> Tensor:
+        count = dynamic.shape[1] + static.shape[1]
+        is_last = static.is_contiguous(memory_format=torch.channels_last)
+        layout = torch.channels_last if is_last else torch.contiguous_format
+        shape = (static.shape[0], count, *static.shape[2:])
+        outputs = torch.empty(shape, dtype=static.dtype, device=static.device, memory_format=layout)
+        outputs[:, dynamic_index] = dynamic
+        outputs[:, static_index] = static
+        return outputs
+
+    @staticmethod
+    def setup_context(ctx: Any, arguments: tuple[Tensor, ...], output: Tensor) -> None:
+        ctx.save_for_backward(*arguments[2:])
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        return *(grad.index_select(1, index) for index in ctx.saved_tensors), None, None

@@ -1,0 +1,102 @@
+"""Attention over the kernels of a dynamic convolution (Chen et al. 2020, DY-Conv; Yang et al. 2019, CondConv).
+
+Axis letters: B batch, C input channels, E kernels.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from padnet_hf.errors import PADNetError
+
+AttentionFunction = Callable[[Tensor, float], Tensor]
+
+_FUNCTIONS: dict[str, AttentionFunction] = {}
+
+
+def register_attention(name: str) -> Callable[[AttentionFunction], AttentionFunction]:
+    """Decorator that makes `function(logits, temperature)`, (B, E) float32 -> weights (B, E), available by name.
+
+    Logits start in pairs z and -z. For these the weights of a sample should sum to one, so that a dense network gives
+    the same logits after upcycling.
+    """
+
+    def register(function: AttentionFunction) -> AttentionFunction:
+        _FUNCTIONS[name] = function
+        return function
+
+    return register
+
+
+def attention_named(name: str) -> AttentionFunction:
+    """The attention function registered under this name. Raises PADNetError if there is none."""
+    if name not in _FUNCTIONS:
+        raise PADNetError(
+            f"attention is {name!r}, but must be one of {', '.join(sorted(_FUNCTIONS))}; register_attention adds more."
+        )
+    return _FUNCTIONS[name]
+
+
+@register_attention("softmax")
+def softmax(logits: Tensor, temperature: float) -> Tensor:
+    """Weights that compete and sum to one (DY-Conv, and the paper's)."""
+    return torch.softmax(logits / temperature, dim=-1)
+
+
+@register_attention("sigmoid")
+def sigmoid(logits: Tensor, temperature: float) -> Tensor:
+    """Weights independent of each other (CondConv), times 2 / E so that they sum to one for logits of zero (ours)."""
+    return torch.sigmoid(logits / temperature) * (2 / logits.shape[-1])
+
+
+def check_temperature(temperature: float) -> float:
+    """The temperature as a float. Raises PADNetError unless it is above 0 and finite."""
+    if not 0 < temperature < float("inf"):
+        raise PADNetError(f"temperature is {temperature!r}, but must be above 0 and finite; 1 is usual after training.")
+    return float(temperature)
+
+
+class KernelAttention(nn.Module):
+    """Global average pool, C -> max(C // reduction, 1) without bias, ReLU, -> E, weights (upstream's layers).
+
+    Args:
+        temperature: divides the logits. High values keep the kernels' weights equal, so that early in training all
+            kernels learn; a TemperatureCallback lowers it.
+    """
+
+    def __init__(self, in_channels: int, num_kernels: int, reduction: int, function: str, temperature: float) -> None:
+        super().__init__()
+        self.function = function
+        self.temperature = check_temperature(temperature)
+        attention_named(function)
+        hidden = max(in_channels // reduction, 1)
+        self.squeeze = nn.Linear(in_channels, hidden, bias=False)
+        self.score = nn.Linear(hidden, num_kernels)
+        self.reset_parameters()
+
+    @torch.no_grad()
+    def reset_parameters(self) -> None:
+        """Start at random: with equal kernels and equal weights no gradient would ever tell the kernels apart."""
+        nn.init.kaiming_normal_(self.squeeze.weight, mode="fan_out", nonlinearity="relu")
+        nn.init.kaiming_normal_(self.score.weight, mode="fan_out", nonlinearity="relu")
+        nn.init.zeros_(self.score.bias)
+        self.pair(self.score.weight)
+
+    @staticmethod
+    def pair(rows: Tensor) -> None:
+        """Make every second row the negative of the one before it, a last single row zero: logits in pairs z and -z."""
+        half = rows.shape[0] // 2
+        rows[1 : 2 * half : 2] = -rows[: 2 * half : 2]
+        rows[2 * half :] = 0
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """inputs (B, C, height, width) -> weights (B, E), float32 at least."""
+        hidden = F.relu(self.squeeze(inputs.mean(dim=(2, 3))))
+        logits = self.score(hidden)
+        precision = torch.promote_types(logits.dtype, torch.float32)
+        return attention_named(self.function)(logits.to(precision), self.temperature)
+
+    def extra_repr(self) -> str:
+        return f"{self.function}, temperature={self.temperature:g}"
