@@ -91,6 +91,10 @@ class TemperatureCallback(TrainerCallback):
         done = min(epoch / length, 1)
         return self.initial + done * (self.final - self.initial)
 
+    def _set(self, args: TrainingArguments, state: TrainerState, model: HasTemperature) -> None:
+        num_epochs = state.num_train_epochs if args.max_steps > 0 else args.num_train_epochs
+        model.set_temperature(self.temperature_at(state.epoch or 0, num_epochs))
+
     def on_train_begin(
         self,
         args: TrainingArguments,
@@ -115,8 +119,7 @@ class TemperatureCallback(TrainerCallback):
         **kwargs: Any,
     ) -> None:
         """Set the temperature of this step."""
-        epoch = state.global_step / state.max_steps * state.num_train_epochs
-        model.set_temperature(self.temperature_at(epoch, state.num_train_epochs))
+        self._set(args, state, model)
 
     def on_train_end(
         self,
@@ -127,5 +130,4 @@ class TemperatureCallback(TrainerCallback):
         **kwargs: Any,
     ) -> None:
         """Leave the model with the temperature that the last step ends with."""
-        epoch = state.global_step / state.max_steps * state.num_train_epochs
-        model.set_temperature(self.temperature_at(epoch, state.num_train_epochs))
+        self._set(args, state, model)
