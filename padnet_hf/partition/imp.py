@@ -104,7 +104,6 @@ def _choose(
     masks = [torch.ones(size, dtype=torch.bool, device=device) for size, device in zip(sizes, devices, strict=True)]
     if config.dynamic_ratio in (0, 1):
         return [mask & bool(config.dynamic_ratio) for mask in masks]
-    select = select_elements if config.granularity == "element" else select_units
     criterion = criterion_named(config.criterion)
     weights = [weight for group in groups for weight in group.weights]
     generator = torch.Generator().manual_seed(config.seed)
@@ -115,13 +114,22 @@ def _choose(
             scores = [_group_scores(group, contributions, config.granularity) for group in groups]
             for score, mask in zip(scores, masks, strict=True):
                 score[~mask] = -1  # out of the running
-            masks = select(scores, config.share_after(number), config.scope)
+            masks = _select(groups, scores, config.share_after(number), config)
             if number < config.num_rounds:
                 for group, mask in zip(groups, masks, strict=True):
                     for weight in group.weights:
                         make_static(weight, _over_shape(mask, weight, config.granularity), config.static_branch)
         bar.update(steps - bar.n)
     return masks
+
+
+def _select(groups: Sequence[MaskGroup], scores: list[Tensor], share: float, config: PartitionConfig) -> list[Tensor]:
+    if config.granularity == "element":
+        return select_elements(scores, share, config.scope)
+    sizes = [
+        sum(w.shape.numel() for w in group.weights) // len(score) for group, score in zip(groups, scores, strict=True)
+    ]
+    return select_units(scores, share, config.scope, sizes)
 
 
 def _group_scores(group: MaskGroup, contributions: Iterator[Tensor], granularity: Granularity) -> Tensor:

@@ -61,30 +61,40 @@ def select_elements(scores: list[Tensor], share: float, scope: str) -> list[Tens
     return top_k(scores, round(share * sum(score.numel() for score in scores)))
 
 
-def select_units(scores: list[Tensor], share: float, scope: str) -> list[Tensor]:
+def select_units(scores: list[Tensor], share: float, scope: str, unit_sizes: list[int]) -> list[Tensor]:
     """Masks over units (U_i,), every count a multiple of 8 (or all units of the layer).
 
-    A layer's units are ranked and cut into blocks of 8 (a last one may be smaller); round(share * number of blocks) are
-    kept, by the sum of their scores. As long as share > 0 every layer keeps its best block, so that none is routed for
-    nothing (ours).
+    A layer's units are ranked and cut into blocks of 8 (a last one may be smaller). Blocks are kept in the order of
+    their score per element until they hold as near to share * N elements as whole blocks can ("global"), or to each
+    layer's own share: a share of the parameters, however different the units of the layers are in size. As long as
+    share > 0 every layer keeps its best block, so that none is routed for nothing (both ours).
+
+    Args:
+        unit_sizes: elements of one unit of each layer.
     """
     if scope == "layer":
-        return [_select_blocks([score], share)[0] for score in scores]
-    return _select_blocks(scores, share)
+        pairs = zip(scores, unit_sizes, strict=True)
+        return [_select_blocks([score], share, [size])[0] for score, size in pairs]
+    return _select_blocks(scores, share, unit_sizes)
 
 
-def _select_blocks(scores: list[Tensor], share: float) -> list[Tensor]:
+def _select_blocks(scores: list[Tensor], share: float, unit_sizes: list[int]) -> list[Tensor]:
     ranked = [score.sort(descending=True, stable=True) for score in scores]
-    blocks = [torch.stack([block.sum() for block in values.split(UNIT_BLOCK)]) for values, _ in ranked]
-    count = round(share * sum(len(block) for block in blocks))
-    if share > 0:
-        count = max(count, len(blocks))
-        for block in blocks:
-            block[0] = torch.inf
-    kept = [int(mask.sum()) for mask in top_k(blocks, count)]
+    values, sizes = [], []
+    for (units, _), unit_size in zip(ranked, unit_sizes, strict=True):
+        blocks = units.cpu().split(UNIT_BLOCK)
+        sizes.append(torch.tensor([len(block) * unit_size for block in blocks]))
+        values.append(torch.stack([block.double().sum() for block in blocks]) / sizes[-1])
+        if share > 0:
+            values[-1][0] = torch.inf
+    order = torch.cat(values).sort(descending=True, stable=True).indices
+    held = torch.cat([torch.zeros(1, dtype=torch.int64), torch.cat(sizes)[order].cumsum(0)])
+    count = int((held - share * held[-1]).abs().argmin())
+    kept = torch.zeros(len(order), dtype=torch.bool)
+    kept[order[: max(count, len(scores)) if share > 0 else count]] = True
     masks = []
-    for score, (_, order), num_blocks in zip(scores, ranked, kept, strict=True):
+    for score, (_, best), some in zip(scores, ranked, kept.split([len(v) for v in values]), strict=True):
         mask = torch.zeros_like(score, dtype=torch.bool)
-        mask[order[: num_blocks * UNIT_BLOCK]] = True
+        mask[best[: int(some.sum()) * UNIT_BLOCK]] = True
         masks.append(mask)
     return masks

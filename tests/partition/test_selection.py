@@ -1,3 +1,5 @@
+from fractions import Fraction
+
 import pytest
 import torch
 from hypothesis import example, given
@@ -76,58 +78,75 @@ def test_global_scope_has_one_threshold_and_layer_scope_one_each() -> None:
 
 
 _UNIT_LAYERS = st.lists(
-    st.integers(1, 40).flatmap(lambda n: st.lists(st.integers(0, 6).map(float), min_size=n, max_size=n)),
+    st.tuples(
+        st.integers(1, 40).flatmap(lambda n: st.lists(st.integers(0, 6).map(float), min_size=n, max_size=n)),
+        st.integers(1, 50),  # elements of a unit
+    ),
     min_size=1,
     max_size=4,
 )
+_UnitLayers = list[tuple[list[float], int]]
 
 
-def _num_blocks(num_units: int) -> int:
-    return -(-num_units // UNIT_BLOCK)
+def _select_units(layers: _UnitLayers, share: float, scope: str) -> list[Tensor]:
+    return select_units(_tensors([scores for scores, _ in layers]), share, scope, [size for _, size in layers])
+
+
+def _blocks(scores: list[float], size: int) -> list[tuple[Fraction, int]]:
+    """Score per element and elements of every block of a layer, best first."""
+    ranked = sorted(scores, reverse=True)
+    parts = [ranked[start : start + UNIT_BLOCK] for start in range(0, len(ranked), UNIT_BLOCK)]
+    return [(Fraction(sum(part)) / (len(part) * size), len(part) * size) for part in parts]
 
 
 @given(_UNIT_LAYERS, st.floats(0, 1), st.sampled_from(["global", "layer"]))
-def test_unit_counts_are_whole_blocks_and_exact_in_all(layers: list[list[float]], share: float, scope: str) -> None:
-    masks = select_units(_tensors(layers), share, scope)
-    counts = [int(mask.sum()) for mask in masks]
-    for count, scores in zip(counts, layers, strict=True):
+def test_unit_counts_are_whole_blocks_and_none_is_empty(layers: _UnitLayers, share: float, scope: str) -> None:
+    for mask, (scores, _) in zip(_select_units(layers, share, scope), layers, strict=True):
+        count = int(mask.sum())
         assert count % UNIT_BLOCK == 0 or count == len(scores)
         assert (count > 0) == (share > 0)
-    blocks = [_num_blocks(len(scores)) for scores in layers]
-    kept = [_num_blocks(count) for count in counts]
-    if scope == "layer":
-        assert kept == [max(round(share * n), int(share > 0)) for n in blocks]
-    else:
-        assert sum(kept) == max(round(share * sum(blocks)), len(layers) * int(share > 0))
 
 
 @given(_UNIT_LAYERS, st.floats(0, 1), st.sampled_from(["global", "layer"]))
-def test_within_a_layer_the_best_units_are_kept(layers: list[list[float]], share: float, scope: str) -> None:
-    for scores, mask in zip(layers, select_units(_tensors(layers), share, scope), strict=True):
+def test_within_a_layer_the_best_units_are_kept(layers: _UnitLayers, share: float, scope: str) -> None:
+    for (scores, _), mask in zip(layers, _select_units(layers, share, scope), strict=True):
         assert mask.tolist() == _sorted_top_k([scores], int(mask.sum()))[0]
 
 
 @given(_UNIT_LAYERS, st.floats(0.01, 1))
-def test_across_layers_the_blocks_with_the_highest_sums_are_kept(layers: list[list[float]], share: float) -> None:
-    sums = []
-    for scores in layers:
-        ranked = sorted(scores, reverse=True)
-        sums.append([sum(ranked[start : start + UNIT_BLOCK]) for start in range(0, len(ranked), UNIT_BLOCK)])
-    count = max(round(share * sum(map(len, sums))), len(layers))
-    forced = [[float("inf"), *blocks[1:]] for blocks in sums]  # the best block of a layer always stays
-    expected = [sum(mask) for mask in _sorted_top_k(forced, count)]
-    kept = [_num_blocks(int(mask.sum())) for mask in select_units(_tensors(layers), share, "global")]
-    assert kept == expected
+def test_across_layers_blocks_are_kept_by_score_per_element_up_to_the_share(layers: _UnitLayers, share: float) -> None:
+    blocks = [
+        (number > 0, -value, layer, number, size)  # the best block of a layer always stays
+        for layer, (scores, unit) in enumerate(layers)
+        for number, (value, size) in enumerate(_blocks(scores, unit))
+    ]
+    blocks.sort()
+    held = [sum(block[-1] for block in blocks[:count]) for count in range(len(blocks) + 1)]
+    count = min(range(len(held)), key=lambda n: abs(held[n] - share * held[-1]))
+    kept = [block[2] for block in blocks[: max(count, len(layers))]]
+    masks = _select_units(layers, share, "global")
+    assert [-(-int(mask.sum()) // UNIT_BLOCK) for mask in masks] == [kept.count(layer) for layer in range(len(layers))]
+
+
+def test_a_share_of_units_is_a_share_of_their_elements() -> None:
+    generator = torch.Generator().manual_seed(0)
+    sizes = [16, 256, 4096]
+    scores = [torch.rand(64, size, generator=generator).sum(dim=1) for size in sizes]  # larger units, larger sums
+    masks = select_units(scores, 0.3, "global", sizes)
+    kept = sum(int(mask.sum()) * size for mask, size in zip(masks, sizes, strict=True))
+    assert abs(kept / sum(64 * size for size in sizes) - 0.3) < UNIT_BLOCK / 64 / 2
 
 
 @given(_UNIT_LAYERS, st.floats(0, 1), st.floats(0, 1), st.sampled_from(["global", "layer"]))
 def test_a_larger_share_keeps_all_that_a_smaller_one_keeps(
-    layers: list[list[float]], one: float, other: float, scope: str
+    layers: _UnitLayers, one: float, other: float, scope: str
 ) -> None:
-    for select in (select_elements, select_units):
-        smaller = select(_tensors(layers), min(one, other), scope)
-        larger = select(_tensors(layers), max(one, other), scope)
-        for few, many in zip(smaller, larger, strict=True):
+    elements = _tensors([scores for scores, _ in layers])
+    for select in (
+        lambda share: select_elements(elements, share, scope),
+        lambda share: _select_units(layers, share, scope),
+    ):
+        for few, many in zip(select(min(one, other)), select(max(one, other)), strict=True):
             assert not (few & ~many).any()
 
 
@@ -136,5 +155,5 @@ def test_units_out_of_the_running_stay_out() -> None:
         torch.cat([torch.full((8,), -1.0), torch.arange(16.0)]),
         torch.cat([torch.ones(8), torch.full((8,), -1.0)]),
     ]
-    masks = select_units(scores, 3 / 5, "global")
+    masks = select_units(scores, 3 / 5, "global", [4, 4])
     assert [mask.tolist() for mask in masks] == [[False] * 8 + [True] * 16, [True] * 8 + [False] * 8]
