@@ -1,6 +1,6 @@
 """What can be asked of run_glue.py: the options, their defaults and the checks that need no data."""
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -61,9 +61,7 @@ class PADArguments(PartitionOptions):
     use_moe: bool = option("Train a fully dynamic network (mixture of experts).", False)
     num_experts: int | None = option("Copies E of each feed-forward network (8).")
     num_experts_per_tok: int | None = option("Experts chosen per token (2).")
-    moe_layers: list[int] | None = field(
-        default=None, metadata={"help": "Numbers of the layers that become dynamic (all)."}
-    )
+    moe_layers: list[int] | None = option("Numbers of the layers that become dynamic (all).")
     router_noise: bool | None = option("Whether training adds learned noise to the routers' logits (True).")
     router_init_std: float | None = option("Standard deviation of the routers' initial weights (0).")
     balance_loss_coef: float | None = option("Weight of the balance loss in the training loss (0.01).")

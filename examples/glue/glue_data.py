@@ -11,6 +11,7 @@ from embedded import DATA_NAME, LABEL_NAMES, embedded_splits
 from glue_arguments import DataArguments
 from glue_tasks import GlueTask, find_task, task_key
 from padnet_hf import PADNetError
+from padnet_hf.jobs.labels import check_known
 from text_files import find_text_columns, read_table, take_columns, typed_labels
 
 HUB_DATA = "nyu-mll/glue"
@@ -180,11 +181,12 @@ def _class_names(labels: pd.Series, source: str) -> tuple[str, ...] | None:
 
 def check_labels(table: pd.DataFrame, names: tuple[str, ...] | None, source: str) -> None:
     """Raise PADNetError if a label is not one of `names`, or not a number where `names` is None."""
-    if names is None:
-        wrong = [label for label in table["label"] if not isinstance(label, (int, float))]
-        allowed = "a regression needs numbers"
-    else:
-        wrong = sorted(set(table["label"].map(str)) - set(names))
-        allowed = f"the known labels are {', '.join(map(repr, names[:12]))}{', ...' if len(names) > 12 else ''}"
+    if names is not None:
+        check_known(table["label"], names, source)
+        return
+    wrong = [label for label in table["label"] if not isinstance(label, (int, float))]
     if wrong:
-        raise PADNetError(f"{source} has the label {wrong[0]!r}, but {allowed}; correct it, or train on such examples")
+        raise PADNetError(
+            f"{source} has the label {wrong[0]!r}, but a regression needs numbers; correct it, or train on such "
+            "examples"
+        )

@@ -17,6 +17,7 @@ from embedded import embedded_model
 from glue_arguments import DataArguments, ModelArguments, PADArguments, experts_options
 from glue_data import TextData, check_labels
 from padnet_hf import PADBertConfig, PADBertForSequenceClassification, PADNetError, PartitionReport
+from padnet_hf.jobs.labels import class_fields, known_labels
 from padnet_hf.jobs.loading import load_or_explain
 
 SHORTEST_SEQUENCE = 8
@@ -94,9 +95,7 @@ def label_fields(data: TextData, config: PreTrainedConfig, *, training: bool) ->
     A model trained on the same labels keeps its own numbers for them, and one that is not trained here decides alone.
     Raises PADNetError if that one knows no labels, or others than the data, and there is no training data either.
     """
-    own = tuple(config.id2label[number] for number in sorted(config.id2label))
-    if own == tuple(f"LABEL_{number}" for number in range(len(own))):
-        own = ()
+    own = known_labels(config)
     gives_scores = config.problem_type == "regression"
     decides = not training and bool(own or gives_scores)
     if decides:
@@ -110,12 +109,7 @@ def label_fields(data: TextData, config: PreTrainedConfig, *, training: bool) ->
         raise PADNetError(
             "the labels are not known: give --train_file, or with --model_name_or_path a model trained on them"
         )
-    return {
-        "num_labels": len(names),
-        "id2label": dict(enumerate(names)),
-        "label2id": {name: number for number, name in enumerate(names)},
-        "problem_type": "single_label_classification",
-    }
+    return class_fields(names)
 
 
 def build_model(

@@ -1,0 +1,159 @@
+"""Train a static, fully dynamic or partitioned ResNet on images: from the Hub, your own, or the embedded digits.
+
+    python examples/vision/run_image_classification.py --use_pad --do_train --do_eval --output_dir runs/vision
+
+With --use_dynamic the network stays fully dynamic; with neither option it is static. More: README.md beside this file.
+"""
+
+import logging
+from dataclasses import asdict
+from typing import Any
+
+from transformers import ConvNextImageProcessorPil, PreTrainedConfig, set_seed
+
+from augmentation import Augmentation
+from image_split import ImageData, ImageSplit
+from padnet_hf import PADNetError, PartitionConfig
+from padnet_hf.jobs.closing import closing_rows, print_closing
+from padnet_hf.jobs.command_line import run_command
+from padnet_hf.jobs.partition_options import partition_config
+from padnet_hf.jobs.run_request import check_run, roles_of
+from padnet_hf.jobs.trainer_steps import start_run, train
+from pixels import UNREADABLE, PixelSet, new_processor
+from vision_arguments import Arguments, makes_model, parse, recorded_options, temperature_options
+from vision_data import SPLIT_OF_ROLE, load_image_data
+from vision_model import (
+    build_model,
+    check_model,
+    label_fields,
+    load_config,
+    load_processor,
+    new_config,
+    size_report,
+    variant_of,
+)
+from vision_trainer import Job, build_trainer, evaluate, predict
+
+logger = logging.getLogger("run_image_classification")
+
+LARGEST_SIDE = 224
+
+
+def main(argv: list[str] | None = None) -> dict[str, float]:
+    """Do what the options say (`sys.argv` for None) and return the metrics.
+
+    Raises PADNetError for any mistake in them, before anything is trained or written.
+    """
+    arguments = parse(argv)
+    _, data, pad, training = arguments
+    partition = partition_config(pad, training.seed)
+    options = recorded_options(arguments, partition)
+    making = makes_model(arguments)
+    checkpoint = check_run(training, asdict(data), options, making=making, overwrite=data.overwrite_output_dir)
+    job = prepare(arguments, partition, checkpoint)
+    metrics: dict[str, float] = {}
+    if making:
+        start_run(job.trainer, options, resuming=checkpoint is not None)
+    if training.do_train:
+        metrics |= train(job.trainer, checkpoint)
+    elif making:
+        job.trainer.save_model()
+    if training.do_eval:
+        metrics |= evaluate(job)
+    if training.do_predict:
+        metrics |= predict(job)
+    if job.trainer.is_world_process_zero():
+        close(job, metrics, job.folder if making else job.source)
+    return metrics
+
+
+def prepare(arguments: Arguments, partition: PartitionConfig | None, checkpoint: str | None) -> Job:
+    """Images, model and trainer; with `partition` the model is partitioned when this returns."""
+    model_arguments, data_arguments, pad, training = arguments
+    roles = roles_of(training)
+    if partition is not None and "train" not in roles:
+        roles = ["train", *roles]  # to calibrate on
+    data = load_image_data(data_arguments, roles, model_arguments.cache_dir)
+    source = checkpoint or model_arguments.model_name_or_path
+    if source is None:
+        processor = new_processor(model_arguments.image_size or shorter_side(data.splits["train"]))
+        fields = label_fields(data, None, training=True)
+        config = new_config(model_arguments, pad, processor.size["shortest_edge"], fields)
+    else:
+        config = load_config(source, model_arguments)
+        check_model(config, source, pad, resuming=checkpoint is not None)
+        fields = label_fields(data, config, training=training.do_train)
+        processor = load_processor(source, model_arguments)
+    sets = read_images(data, [SPLIT_OF_ROLE[role] for role in roles], arguments, processor, config, fields)
+    if source is None:
+        processor.image_mean, processor.image_std = sets["train"].statistics()
+    set_seed(training.seed)
+    model = build_model(source, config, model_arguments, pad, fields)
+    flip = data_arguments.horizontal_flip
+    augmentation = Augmentation(
+        model.config.num_labels,
+        padding=data_arguments.crop_padding,
+        flip=data.flips if flip is None else flip,
+        mixup_alpha=data_arguments.mixup_alpha,
+        label_smoothing=training.label_smoothing_factor,
+    )
+    temperature = temperature_options(pad)
+    trainer = build_trainer(training, model, processor, sets, augmentation, partition, temperature)
+    return Job(trainer, data.name, sets, tuple(fields["id2label"].values()), source)
+
+
+def shorter_side(split: ImageSplit) -> int:
+    """Of the first image that can be read, but at most 224: what a new network's images are resized to."""
+    for index in range(len(split)):
+        try:
+            return min(*split.open(index).size, LARGEST_SIDE)
+        except UNREADABLE:
+            continue
+    raise PADNetError(f"{split.source} holds no image that can be read: replace its files")
+
+
+def read_images(
+    data: ImageData,
+    names: list[str],
+    arguments: Arguments,
+    processor: ConvNextImageProcessorPil,
+    config: PreTrainedConfig,
+    fields: dict[str, Any],
+) -> dict[str, PixelSet]:
+    """The splits of these names, every image checked."""
+    _, options, _, training = arguments
+    sets = {
+        name: PixelSet(
+            data.splits[name],
+            processor,
+            config.num_channels,
+            fields["label2id"],
+            convert=options.convert_channels,
+            skip_unreadable=options.skip_unreadable,
+            progress=not training.disable_tqdm,
+        )
+        for name in names
+    }
+    side = processor.size["shortest_edge"]
+    logger.info(
+        "%s: %s, each %d x %d",
+        data.name,
+        ", ".join(f"{len(images):,} {name}" for name, images in sets.items()),
+        side,
+        side,
+    )
+    return sets
+
+
+def close(job: Job, metrics: dict[str, float], folder: str) -> None:
+    """Print the table of the three networks and how to load this one from `folder`."""
+    model, side = job.trainer.model, job.trainer.processing_class.size["shortest_edge"]
+    measured = {"accuracy": metrics["eval_accuracy"]} if "eval_accuracy" in metrics else {}
+    rows = closing_rows(model, variant_of(model.config), size_report(model, side), folder, measured, plain="static")
+    print_closing(
+        rows, folder, auto_class="AutoModelForImageClassification", per="image", counted="dynamic convolutions"
+    )
+
+
+if __name__ == "__main__":
+    run_command(main)

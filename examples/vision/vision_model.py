@@ -1,0 +1,142 @@
+"""The network asked for, static, fully dynamic or to be partitioned, and its image processor."""
+
+from typing import Any
+
+import torch
+from transformers import (
+    AutoConfig,
+    AutoModelForImageClassification,
+    ConvNextImageProcessorPil,
+    PreTrainedConfig,
+    PreTrainedModel,
+)
+
+from image_split import ImageData
+from padnet_hf import PADNetError, PADResNetConfig, PADResNetForImageClassification, PartitionReport
+from padnet_hf.jobs.labels import check_known, class_fields, known_labels
+from padnet_hf.jobs.loading import load_or_explain
+from vision_arguments import ModelArguments, PADArguments, kernel_options, shape_options
+
+_REMEDY = (
+    "--model_name_or_path FOLDER reads a local folder with config.json, model.safetensors and "
+    "preprocessor_config.json; without the option a new network is trained"
+)
+
+
+def load_config(source: str, model: ModelArguments) -> PreTrainedConfig:
+    """The configuration of the model at `source`. Raises PADNetError if there is none."""
+    return _load(AutoConfig.from_pretrained, source, model)
+
+
+def load_processor(source: str, model: ModelArguments) -> ConvNextImageProcessorPil:
+    """The image processor that belongs to the model, for --image_size if given. Raises PADNetError if there is none."""
+    processor = _load(ConvNextImageProcessorPil.from_pretrained, source, model)
+    if model.image_size:
+        processor.size = {"shortest_edge": model.image_size}
+    return processor
+
+
+def _load(loader: Any, source: str, model: ModelArguments, **fields: Any) -> Any:
+    return load_or_explain(loader, source, _REMEDY, cache_dir=model.cache_dir, revision=model.model_revision, **fields)
+
+
+def variant_of(config: PreTrainedConfig) -> str:
+    """`static`, `fully dynamic` or `partitioned`: what the model is, whatever was asked for."""
+    if not isinstance(config, PADResNetConfig) or config.dynamic_layers == []:
+        return "static"
+    return "fully dynamic" if config.partition is None else "partitioned"
+
+
+def check_model(config: PreTrainedConfig, source: str, pad: PADArguments, *, resuming: bool) -> None:
+    """Raise PADNetError if the model cannot become what is asked for."""
+    own, option = variant_of(config), "--use_pad" if pad.use_pad else "--use_dynamic"
+    if config.model_type not in ("resnet", "pad_resnet"):
+        raise PADNetError(
+            f"{source!r} is a model of type {config.model_type!r}, but this script takes ResNets (resnet, pad_resnet): "
+            "choose one with --model_name_or_path, or leave the option out for a new network"
+        )
+    if resuming and own != pad.variant:
+        raise PADNetError(
+            f"checkpoint {source!r} is {own}, but asked for is {pad.variant}: resume with the options of the first run"
+        )
+    if pad.variant == "static" or resuming:
+        return
+    if own == "partitioned":
+        raise PADNetError(
+            f"{source!r} is partitioned already (dynamic_ratio {config.partition.get('dynamic_ratio')}): leave out "
+            f"{option} to use it as it is, or start from its static or fully dynamic model"
+        )
+    if own == "fully dynamic":
+        for name, asked in kernel_options(pad).items():
+            found = getattr(config, name)
+            if getattr(pad, name) is not None and asked != found:
+                raise PADNetError(f"--{name} is {asked}, but {source!r} has {found}: leave out --{name}")
+    elif config.model_type == "pad_resnet":
+        raise PADNetError(
+            f"{source!r} is a static PAD-ResNet, which {option} cannot make dynamic: start from a stock ResNet, or "
+            "from a new network"
+        )
+    else:
+        PADResNetConfig.from_dense(config, **kernel_options(pad))
+
+
+def label_fields(data: ImageData, config: PreTrainedConfig | None, *, training: bool) -> dict[str, Any]:
+    """num_labels, id2label, label2id and problem_type for the model's configuration (None: a new network).
+
+    A model trained on the same labels keeps its own numbers for them, and one that is not trained here decides alone.
+    Raises PADNetError if that one knows no labels, or others than the data, and if there is only one label.
+    """
+    own = () if config is None else known_labels(config)
+    decides = bool(own) and not training
+    names = own if decides or set(own) == set(data.label_names or ()) else data.label_names
+    if not names:
+        raise PADNetError(
+            "the labels are not known: give training images, or with --model_name_or_path a model trained on them"
+        )
+    for split in data.splits.values() if decides else ():
+        check_known(split.labels or (), names, split.source)
+    if len(names) < 2:
+        raise PADNetError(f"{data.name} has only the label {names[0]!r}: a classification needs at least 2")
+    return class_fields(names)
+
+
+def new_config(model: ModelArguments, pad: PADArguments, side: int, fields: dict[str, Any]) -> PADResNetConfig:
+    """The configuration of a new network for images of `side` x `side`. Raises PADNetError for values not allowed."""
+    shape = shape_options(model)
+    kernels = kernel_options(pad) or {"dynamic_layers": []}
+    return PADResNetConfig(**shape, embedding_size=shape["hidden_sizes"][0], image_size=side, **kernels, **fields)
+
+
+def build_model(
+    source: str | None, config: PreTrainedConfig, model: ModelArguments, pad: PADArguments, fields: dict[str, Any]
+) -> PreTrainedModel:
+    """The model, fully dynamic where a static one is to be upcycled. Seed before: what is new starts at random.
+
+    Without `source` it is new, of this configuration. A stock model whose head is for another number of labels gets a
+    new one.
+    """
+    if source is None:
+        return PADResNetForImageClassification(config)
+    is_stock = config.model_type == "resnet"
+    if not is_stock and config.num_labels != fields["num_labels"]:
+        raise PADNetError(
+            f"{source!r} has a head for {config.num_labels} labels, but the data has {fields['num_labels']}: start "
+            "from its stock model, or train a new one"
+        )
+    loader = AutoModelForImageClassification.from_pretrained
+    built = _load(loader, source, model, dtype=torch.float32, ignore_mismatched_sizes=is_stock, **fields)
+    if is_stock and pad.variant != "static":
+        built = PADResNetForImageClassification.from_dense(built, **kernel_options(pad))
+    return built
+
+
+def size_report(model: PreTrainedModel, side: int) -> PartitionReport:
+    """Sizes of the model in its three forms, for images of `side` x `side`; a static one has those of the default."""
+    if variant_of(model.config) != "static":
+        return model.partition_report()
+    if model.config.model_type == "resnet":
+        config = PADResNetConfig.from_dense(model.config, image_size=side)
+    else:
+        config = type(model.config).from_dict(model.config.to_dict() | {"dynamic_layers": None})
+    with torch.device("meta"):
+        return PADResNetForImageClassification(config).partition_report()
