@@ -11,10 +11,15 @@ from torch import Tensor, nn
 
 from padnet_hf.errors import PADNetError
 from padnet_hf.layers.kernel_attention import KernelAttention
-from padnet_hf.layers.mixed_conv import Geometry, mixed_conv2d
+from padnet_hf.layers.mixed_conv import mixed_conv2d
+from padnet_hf.layers.sample_conv import Geometry, output_layout
 from padnet_hf.partition.layer import MaskGroup, MultiplyAdds, PADLayer
 from padnet_hf.partition.packing import Packed
 from padnet_hf.partition.weight import PADWeight
+
+_APART = 1.0
+"""A unit partition's static channels are convolved apart where a channel's kernel has more elements than so many times
+the output's positions; measured with benchmarks/dynamic_conv.py."""
 
 
 class PADDynamicConv2d(PADLayer):
@@ -94,11 +99,6 @@ class PADDynamicConv2d(PADLayer):
             if self.bias is not None:
                 self.bias.dynamic[number] = plain.bias
 
-    @property
-    def has_static_channels(self) -> bool:
-        """Whether the static output channels can be computed by themselves, the same way for every sample."""
-        return self.weight.granularity == "unit" and self.weight.phi is not None and self.groups == 1
-
     def forward(self, inputs: Tensor) -> Tensor:
         """inputs (B, C, height, width) or (C, height, width) -> the same with O channels."""
         if inputs.dim() not in (3, 4) or inputs.shape[-3] != self.in_channels:
@@ -122,7 +122,7 @@ class PADDynamicConv2d(PADLayer):
             inputs = F.pad(inputs, self.edges, mode)
         if weight.is_static:
             outputs = F.conv2d(inputs, weight.static.to(dtype), None, *self.geometry)
-        elif self.has_static_channels:
+        elif weight.granularity == "unit" and weight.phi is not None:
             outputs = self._channels(inputs, shares)
         else:
             outputs = mixed_conv2d(inputs, shares, weight.packed(), weight.shape, self.geometry)
@@ -132,13 +132,22 @@ class PADDynamicConv2d(PADLayer):
         return outputs + shift.to(dtype).view(-1, self.out_channels, 1, 1)
 
     def _channels(self, inputs: Tensor, shares: Tensor) -> Tensor:
-        """The unit partition: static channels by one convolution for the batch, dynamic ones by mixed kernels."""
+        """The unit partition. The static channels are convolved for the whole batch at once, or with the dynamic ones.
+
+        Apart, they are faster, but the channels have to be put in order, which takes longer than it saves where the
+        output is large and the kernel small.
+        """
         weight, dynamic = self.weight, self.weight.dynamic
-        scale_dynamic, scale_static = weight.scales()
+        scales, positions = weight.scales(), weight.positions()
+        per_channel = weight.shape[1:].numel()
+        size = self.geometry.output_size(inputs.shape, weight.shape)
+        if self.groups > 1 or per_channel < _APART * size[0] * size[1]:
+            packed = Packed(dynamic.flatten(1), weight.static.flatten(), *scales, *positions)
+            return mixed_conv2d(inputs, shares, packed, weight.shape, self.geometry, width=per_channel)
         shape = dynamic.shape[1:]
-        mixed = mixed_conv2d(inputs, shares * scale_dynamic, Packed(dynamic.flatten(1)), shape, self.geometry)
-        static = F.conv2d(inputs, (weight.static * scale_static).to(inputs.dtype), None, *self.geometry)
-        return _Interleave.apply(mixed, static, *(index.long() for index in weight.positions()))
+        mixed = mixed_conv2d(inputs, shares * scales[0], Packed(dynamic.flatten(1)), shape, self.geometry)
+        static = F.conv2d(inputs, (weight.static * scales[1]).to(inputs.dtype), None, *self.geometry)
+        return _Interleave.apply(mixed, static, *(index.long() for index in positions))
 
     def unit_group(self) -> MaskGroup:
         return MaskGroup((self.weight,) if self.bias is None else (self.weight, self.bias))
@@ -176,10 +185,8 @@ class _Interleave(torch.autograd.Function):
     @staticmethod
     def forward(dynamic: Tensor, static: Tensor, dynamic_index: Tensor, static_index: Tensor) -> Tensor:
         count = dynamic.shape[1] + static.shape[1]
-        is_last = static.is_contiguous(memory_format=torch.channels_last)
-        layout = torch.channels_last if is_last else torch.contiguous_format
-        shape = (static.shape[0], count, *static.shape[2:])
-        outputs = torch.empty(shape, dtype=static.dtype, device=static.device, memory_format=layout)
+        outputs = static.new_empty((static.shape[0], count, *static.shape[2:]))
+        outputs = outputs.contiguous(memory_format=output_layout(static))
         outputs[:, dynamic_index] = dynamic
         outputs[:, static_index] = static
         return outputs

@@ -16,7 +16,7 @@ from transformers.models.resnet import modeling_resnet as resnet
 from padnet_hf.errors import PADNetError
 from padnet_hf.layers.dynamic_conv import PADDynamicConv2d
 from padnet_hf.layers.kernel_attention import KernelAttention, check_temperature
-from padnet_hf.layers.mixed_conv import Geometry
+from padnet_hf.layers.sample_conv import Geometry
 from padnet_hf.models.pad_model import PADModelMixin
 from padnet_hf.models.pad_resnet.configuration_pad_resnet import PADResNetConfig
 from padnet_hf.models.pad_resnet.fusing import drop_norms, fold_norms
@@ -140,10 +140,10 @@ def _count_positions(model: nn.Module, config: PADResNetConfig) -> None:
         conv = layer.convolution
         is_dynamic = isinstance(conv, PADDynamicConv2d)
         geometry = conv.geometry if is_dynamic else Geometry(conv.stride, conv.padding, conv.dilation, conv.groups)
-        positions = geometry.output_positions((size, size), conv.kernel_size)
+        height, width = geometry.output_size((size, size), conv.kernel_size)
         if is_dynamic:
-            conv.output_positions = positions
-        return math.isqrt(positions)
+            conv.output_positions = height * width
+        return height
 
     size = after(model.embedder.embedder, config.image_size)
     size = (size - 1) // 2 + 1 if config.stem_pool else size

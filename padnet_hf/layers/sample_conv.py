@@ -1,0 +1,106 @@
+"""Convolution of every sample with a kernel of its own, given the kernels.
+
+Axis letters: b samples, C/O channels in/out, G groups, P output positions.
+"""
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+_SMALL_KERNEL = 40_000
+"""Up to so many elements, a CPU convolves many samples at once faster than one after the other."""
+
+
+class Geometry(NamedTuple):
+    """How a convolution walks over its input; padding is with zeros and the same on both sides."""
+
+    stride: tuple[int, int]
+    padding: tuple[int, int]
+    dilation: tuple[int, int]
+    groups: int
+
+    def output_size(self, inputs: torch.Size, kernel: torch.Size) -> tuple[int, int]:
+        """Height and width for inputs (..., height, width) and a kernel (..., height, width)."""
+        sides = zip(inputs[-2:], kernel[-2:], *self[:3], strict=True)
+        height, width = ((size + 2 * pad - step * (k - 1) - 1) // stride + 1 for size, k, stride, pad, step in sides)
+        return height, width
+
+
+def output_layout(inputs: Tensor) -> torch.memory_format:
+    """The memory format that a convolution of these inputs gives."""
+    is_last = inputs.is_contiguous(memory_format=torch.channels_last) and not inputs.is_contiguous()
+    return torch.channels_last if is_last else torch.contiguous_format
+
+
+def at_once(inputs: Tensor, shape: torch.Size) -> bool:
+    """Whether to convolve all samples as groups of one convolution, rather than one after the other."""
+    return inputs.device.type != "cpu" or (shape.numel() <= _SMALL_KERNEL and inputs.is_contiguous())
+
+
+def convolve(inputs: Tensor, kernels: Tensor, geometry: Geometry, out: Tensor) -> None:
+    """inputs (b, C, height, width), kernels (b, O, C/G, height, width) -> out (b, O, ...)."""
+    count, channels = kernels.shape[:2]
+    if _is_matrix(inputs, kernels, geometry):
+        torch.bmm(kernels.view(count, channels, -1), _columns(inputs, geometry), out=out.view(count, channels, -1))
+    elif at_once(inputs, kernels.shape[1:]):
+        together = geometry._replace(groups=count * geometry.groups)
+        outputs = F.conv2d(inputs.reshape(1, -1, *inputs.shape[2:]), kernels.flatten(0, 1), None, *together)
+        out.copy_(outputs.view_as(out))
+    else:
+        for number in range(count):
+            out[number] = F.conv2d(inputs[number : number + 1], kernels[number], None, *geometry)[0]
+
+
+def convolve_backward(grad: Tensor, inputs: Tensor, kernels: Tensor, geometry: Geometry, out: Tensor | None) -> Tensor:
+    """The gradient of `convolve` in the kernels, from that in its output; that in the inputs goes to `out`, if any."""
+    count, channels = kernels.shape[:2]
+    if _is_matrix(inputs, kernels, geometry) and grad.is_contiguous():
+        grad = grad.view(count, channels, -1)
+        if out is not None:
+            grad_columns = torch.bmm(kernels.view(count, channels, -1).transpose(1, 2), grad)
+            _add_columns(grad_columns, out, geometry)
+        return torch.bmm(grad, _columns(inputs, geometry).transpose(1, 2)).view_as(kernels)
+    if count > 1 and not at_once(inputs, kernels.shape[1:]):
+        grad_kernels = torch.empty_like(kernels)
+        for number in range(count):
+            some = slice(number, number + 1)
+            grad_inputs = None if out is None else out[some]
+            grad_kernels[some] = convolve_backward(grad[some], inputs[some], kernels[some], geometry, grad_inputs)
+        return grad_kernels
+    grad_inputs, grad_kernels, _ = torch.ops.aten.convolution_backward(
+        grad.reshape(1, -1, *grad.shape[2:]),
+        inputs.reshape(1, -1, *inputs.shape[2:]),
+        kernels.flatten(0, 1),
+        None,
+        *geometry[:3],
+        False,
+        [0, 0],
+        count * geometry.groups,
+        [out is not None, True, False],
+    )
+    if out is not None:
+        out.copy_(grad_inputs.view_as(inputs))
+    return grad_kernels.view_as(kernels)
+
+
+def _is_matrix(inputs: Tensor, kernels: Tensor, geometry: Geometry) -> bool:
+    """Whether the convolution is a matrix product over channels."""
+    is_plain = geometry.groups == 1 and geometry.padding == (0, 0) and inputs.is_contiguous()
+    return is_plain and kernels.shape[-2:] == (1, 1)
+
+
+def _columns(inputs: Tensor, geometry: Geometry) -> Tensor:
+    """The positions that a 1x1 kernel meets, (b, C, P)."""
+    rows, columns = geometry.stride
+    return inputs[:, :, ::rows, ::columns].flatten(2)
+
+
+def _add_columns(grad: Tensor, out: Tensor, geometry: Geometry) -> None:
+    """Write gradients (b, C, P) to the positions they belong to, zero elsewhere."""
+    rows, columns = geometry.stride
+    if geometry.stride != (1, 1):
+        out.zero_()
+    met = out[:, :, ::rows, ::columns]
+    met.copy_(grad.view(met.shape))
