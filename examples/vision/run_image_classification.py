@@ -106,7 +106,8 @@ def shorter_side(split: ImageSplit) -> int:
     """Of the first image that can be read, but at most 224: what a new network's images are resized to."""
     for index in range(len(split)):
         try:
-            return min(*split.open(index).size, LARGEST_SIDE)
+            with split.open(index) as image:
+                return min(*image.size, LARGEST_SIDE)
         except UNREADABLE:
             continue
     raise PADNetError(f"{split.source} holds no image that can be read: replace its files")
