@@ -55,3 +55,44 @@ def _draw_memory(axes: Axes, rows: list[dict[str, Any]]) -> None:
         axes.text(place, peaks[place], f"{row['ratio']['median']:.2f}", ha="center", va="bottom")
     axes.set(title="peak memory of a training step", ylabel="GiB")
     axes.spines[["top", "right"]].set_visible(False)
+
+
+def draw_convolutions(results: dict[str, Any], path: Path) -> None:
+    """Time of whole networks against the plain one, a panel per network; and peak memory of inference."""
+    networks = list(dict.fromkeys(row["network"] for row in results["networks"]))
+    figure = Figure(figsize=(13, 4 * len(networks)), layout="constrained")
+    FigureCanvasAgg(figure)
+    grid = figure.add_gridspec(len(networks), 2, width_ratios=(4, 1))
+    for line, network in enumerate(networks):
+        axes = figure.add_subplot(grid[line, 0])
+        rows = [row for row in results["networks"] if row["network"] == network]
+        _draw_networks(axes, rows, network)
+        if line == 0:
+            figure.legend(*axes.get_legend_handles_labels(), loc="outside lower left", ncols=7, frameon=False)
+    axes = figure.add_subplot(grid[:, 1])
+    peaks = [row["peak_bytes"] / 2**20 for row in results["memory"]]
+    names = [row["variant"].replace(" ", "\n") for row in results["memory"]]
+    axes.bar(names, peaks, color=_COLORS[: len(peaks)])
+    for place, row in enumerate(results["memory"]):
+        axes.text(place, peaks[place], f"{row['ratio']:.2f}", ha="center", va="bottom")
+    axes.set(title=f"{results['memory'][0]['network']}, peak memory of inference", ylabel="MiB")
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path, dpi=120)
+
+
+def _draw_networks(axes: Axes, rows: list[dict[str, Any]], title: str) -> None:
+    cases = list(dict.fromkeys((row["mode"], row["batch"]) for row in rows))
+    names = list(dict.fromkeys(row["variant"] for row in rows))
+    width = 0.8 / len(names)
+    for number, name in enumerate(names):
+        found = [row for row in rows if row["variant"] == name]
+        places = [cases.index((row["mode"], row["batch"])) + (number + 0.5) * width - 0.4 for row in found]
+        spread = [row["to plain"] for row in found]
+        errors = [[s["median"] - s["lower"] for s in spread], [s["upper"] - s["median"] for s in spread]]
+        color = (*_COLORS, "#66a61e", "#a6761d")[number]
+        axes.bar(places, [s["median"] for s in spread], width, yerr=errors, color=color, label=name, capsize=2)
+    axes.axhline(1, color="black", linewidth=0.8)
+    axes.set_xticks(range(len(cases)), [f"{mode}\nbatch {batch}" for mode, batch in cases])
+    axes.set(title=title, ylabel="time, plain network = 1")
+    axes.grid(axis="y", linewidth=0.3)
+    axes.spines[["top", "right"]].set_visible(False)

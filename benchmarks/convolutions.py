@@ -1,0 +1,106 @@
+"""Networks and layers to compare: plain convolution, upstream's way of mixing kernels, and ours."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from padnet_hf import PADDynamicConv2d, PADResNetConfig, PADResNetForImageClassification, PartitionConfig, partition
+
+RATIO = 0.3
+
+PLAIN = "plain"
+PLAIN_FUSED = "plain, fused"
+UPSTREAM = "upstream's way"
+OURS = "fully dynamic"
+ELEMENT = f"element {RATIO}"
+UNIT = f"unit {RATIO}"
+UNIT_FUSED = f"unit {RATIO}, fused"
+
+SMALL = PADResNetConfig(
+    embedding_size=32,
+    hidden_sizes=[32, 64, 128],
+    depths=[1, 1, 1],
+    layer_type="basic",
+    stem_kernel_size=3,
+    stem_stride=2,
+    stem_pool=False,
+    image_size=32,
+    num_labels=10,
+)
+RESNET_50 = PADResNetConfig(num_labels=1000)
+
+
+class UpstreamConv(nn.Module):
+    """The same fully dynamic convolution, computed as the authors' code does it: broadcast, multiply, sum over E
+    (B x E x O x C x k x k numbers), then one grouped convolution for the batch."""
+
+    def __init__(self, layer: PADDynamicConv2d) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """inputs (B, C, height, width) -> (B, O, ...)."""
+        layer, (batch, channels, height, width) = self.layer, inputs.shape
+        shares = layer.attention(inputs)
+        kernels = (shares.view(batch, -1, 1, 1, 1, 1) * layer.weight.dynamic).sum(dim=1)
+        stride, padding, dilation, groups = layer.geometry
+        outputs = F.conv2d(
+            inputs.reshape(1, batch * channels, height, width),
+            kernels.flatten(0, 1),
+            None,
+            stride,
+            padding,
+            dilation,
+            batch * groups,
+        )
+        return outputs.view(batch, -1, *outputs.shape[2:])
+
+
+def build(variant: str, config: PADResNetConfig) -> PADResNetForImageClassification:
+    """One network; all of a configuration start from the same seed."""
+    torch.manual_seed(0)
+    fields = config.to_dict() | ({"dynamic_layers": []} if variant in (PLAIN, PLAIN_FUSED) else {})
+    model = PADResNetForImageClassification(PADResNetConfig(**fields))
+    if variant in (ELEMENT, UNIT, UNIT_FUSED):
+        granularity = "element" if variant == ELEMENT else "unit"
+        chosen = PartitionConfig(dynamic_ratio=RATIO, granularity=granularity, criterion="random")
+        partition(model, config=chosen, progress=False)
+    if variant == UPSTREAM:
+        compute_as_upstream(model)
+    return model.fuse() if variant in (PLAIN_FUSED, UNIT_FUSED) else model
+
+
+def compute_as_upstream(model: nn.Module) -> None:
+    """Replace every dynamic convolution by upstream's way of computing it."""
+    for name, layer in list(model.named_modules()):
+        if isinstance(layer, PADDynamicConv2d):
+            model.set_submodule(name, UpstreamConv(layer))
+
+
+class LayerCase(NamedTuple):
+    """A convolution as it occurs `count` times in a network: its name there, and the size of its input."""
+
+    name: str
+    size: int
+    count: int
+
+
+def layer_cases(config: PADResNetConfig) -> Iterator[LayerCase]:
+    """Every shape of dynamic convolution in the network once."""
+    model = build(OURS, config).eval()
+    found: dict[tuple, list[str]] = {}
+
+    def note(name: str, layer: PADDynamicConv2d, inputs: Tensor) -> None:
+        shape = (layer.in_channels, layer.out_channels, layer.kernel_size, layer.geometry, inputs.shape[-1])
+        found.setdefault(shape, []).append(name)
+
+    for name, layer in model.named_modules():
+        if isinstance(layer, PADDynamicConv2d):
+            layer.register_forward_pre_hook(lambda layer, args, name=name: note(name, layer, args[0]))
+    with torch.no_grad():
+        model(torch.zeros(1, config.num_channels, config.image_size, config.image_size))
+    for shape, names in found.items():
+        yield LayerCase(names[0], shape[-1], len(names))
