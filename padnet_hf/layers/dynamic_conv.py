@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from padnet_hf.errors import PADNetError
 from padnet_hf.layers.kernel_attention import KernelAttention
 from padnet_hf.layers.mixed_conv import mixed_conv2d
-from padnet_hf.layers.sample_conv import Geometry, output_layout
+from padnet_hf.layers.sample_conv import Geometry
 from padnet_hf.partition.layer import MaskGroup, MultiplyAdds, PADLayer
 from padnet_hf.partition.packing import Packed
 from padnet_hf.partition.weight import PADWeight
@@ -129,7 +129,7 @@ class PADDynamicConv2d(PADLayer):
         if bias is None:
             return outputs
         shift = bias.static if bias.is_static else bias.mix(shares)
-        return outputs + shift.to(dtype).view(-1, self.out_channels, 1, 1)
+        return outputs.add_(shift.to(dtype).view(-1, self.out_channels, 1, 1))
 
     def _channels(self, inputs: Tensor, shares: Tensor) -> Tensor:
         """The unit partition. The static channels are convolved for the whole batch at once, or with the dynamic ones.
@@ -147,7 +147,7 @@ class PADDynamicConv2d(PADLayer):
         shape = dynamic.shape[1:]
         mixed = mixed_conv2d(inputs, shares * scales[0], Packed(dynamic.flatten(1)), shape, self.geometry)
         static = F.conv2d(inputs, (weight.static * scales[1]).to(inputs.dtype), None, *self.geometry)
-        return _Interleave.apply(mixed, static, *(index.long() for index in positions))
+        return _Interleave.apply(mixed, static, *positions)
 
     def unit_group(self) -> MaskGroup:
         return MaskGroup((self.weight,) if self.bias is None else (self.weight, self.bias))
@@ -184,12 +184,8 @@ class _Interleave(torch.autograd.Function):
 
     @staticmethod
     def forward(dynamic: Tensor, static: Tensor, dynamic_index: Tensor, static_index: Tensor) -> Tensor:
-        count = dynamic.shape[1] + static.shape[1]
-        outputs = static.new_empty((static.shape[0], count, *static.shape[2:]))
-        outputs = outputs.contiguous(memory_format=output_layout(static))
-        outputs[:, dynamic_index] = dynamic
-        outputs[:, static_index] = static
-        return outputs
+        order = torch.cat([dynamic_index, static_index]).argsort()
+        return torch.cat([dynamic, static], dim=1).index_select(1, order)  # faster than writing to scattered channels
 
     @staticmethod
     def setup_context(ctx: Any, arguments: tuple[Tensor, ...], output: Tensor) -> None:

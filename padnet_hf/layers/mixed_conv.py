@@ -103,7 +103,9 @@ class _StaticGradient:
     def __init__(self, kernels: Packed, width: int) -> None:
         self.kernels = kernels
         self.width = width
-        self.total = kernels.dynamic.new_zeros(kernels.dynamic.shape[1] + kernels.static.shape[0])
+        precision = torch.promote_types(kernels.dynamic.dtype, torch.float32)
+        count = kernels.dynamic.shape[1] + kernels.static.shape[0]
+        self.total = torch.zeros(count, dtype=precision, device=kernels.dynamic.device)
         self.scale_dynamic = torch.zeros_like(kernels.scale_dynamic)
 
     def take(self, grad: Tensor) -> Tensor:
@@ -120,7 +122,7 @@ class _StaticGradient:
     def gradients(self) -> tuple[Tensor, Tensor, Tensor]:
         """In static, scale_dynamic and scale_static."""
         rows = self.total.view(-1, self.width)
-        grad = rows.index_select(0, self.kernels.static_index).flatten()
+        grad = rows.index_select(0, self.kernels.static_index).flatten().to(self.kernels.static.dtype)
         scale_static = torch.dot(grad, self.kernels.static)
         return grad.mul_(self.kernels.scale_static), self.scale_dynamic, scale_static
 
