@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from padnet_hf.errors import PADNetError
 from padnet_hf.layers.kernel_attention import KernelAttention
 from padnet_hf.layers.mixed_conv import mixed_conv2d
-from padnet_hf.layers.sample_conv import Geometry
+from padnet_hf.layers.sample_conv import Geometry, output_layout
 from padnet_hf.partition.layer import MaskGroup, MultiplyAdds, PADLayer
 from padnet_hf.partition.packing import Packed
 from padnet_hf.partition.weight import PADWeight
@@ -185,7 +185,10 @@ class _Interleave(torch.autograd.Function):
     @staticmethod
     def forward(dynamic: Tensor, static: Tensor, dynamic_index: Tensor, static_index: Tensor) -> Tensor:
         order = torch.cat([dynamic_index, static_index]).argsort()
-        return torch.cat([dynamic, static], dim=1).index_select(1, order)  # faster than writing to scattered channels
+        outputs = torch.cat([dynamic, static], dim=1).index_select(
+            1, order
+        )  # faster than writing to scattered channels
+        return outputs.contiguous(memory_format=output_layout(static))
 
     @staticmethod
     def setup_context(ctx: Any, arguments: tuple[Tensor, ...], output: Tensor) -> None:
