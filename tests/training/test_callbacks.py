@@ -10,7 +10,7 @@ from padnet_hf.errors import PADNetError
 from padnet_hf.partition.config import PartitionConfig
 from padnet_hf.partition.imp import partition
 from padnet_hf.partition.layer import pad_weights
-from padnet_hf.training.callbacks import IMPCallback
+from padnet_hf.training.callbacks import IMPCallback, TemperatureCallback
 from tests.partition.toy import ToyModel, toy_batches
 
 CONFIG = PartitionConfig(dynamic_ratio=0.3, num_rounds=2)
@@ -117,3 +117,61 @@ def test_a_progress_bar_is_shown_unless_the_trainer_shows_none(
 
 def test_the_default_is_the_default_configuration() -> None:
     assert IMPCallback([]).config == PartitionConfig()
+
+
+@pytest.mark.parametrize(
+    ("fields", "num_epochs", "schedule"),
+    [
+        ({}, 100, {0: 31, 1: 28, 5: 16, 9.5: 2.5, 10: 1, 11: 1, 100: 1}),  # upstream's ten epochs
+        ({}, 4, {0: 31, 0.5: 23.5, 1: 16, 2: 1, 3: 1, 4: 1}),  # half of a short run
+        ({}, 20, {5: 16, 10: 1}),
+        ({"epochs": 2}, 100, {0: 31, 1: 16, 2: 1, 50: 1}),
+        ({"epochs": 8}, 4, {4: 16}),  # a run that ends before
+        ({"epochs": 0.5}, 4, {0.25: 16, 0.5: 1}),
+        ({"initial": 10, "final": 2, "epochs": 4}, 9, {0: 10, 1: 8, 3: 4, 4: 2, 9: 2}),
+        ({"initial": 1, "final": 5, "epochs": 4}, 9, {0: 1, 1: 2, 4: 5, 9: 5}),
+    ],
+)
+def test_the_temperature_falls_in_a_straight_line(
+    fields: dict[str, float], num_epochs: float, schedule: dict[float, float]
+) -> None:
+    callback = TemperatureCallback(**fields)
+    found = {epoch: callback.temperature_at(epoch, num_epochs) for epoch in schedule}
+    assert found == pytest.approx(schedule)
+
+
+@pytest.mark.parametrize("field", ["initial", "final"])
+@pytest.mark.parametrize("value", [0, -1.0, float("nan"), float("inf")])
+def test_a_temperature_out_of_range_is_refused(field: str, value: float) -> None:
+    with pytest.raises(PADNetError, match=f"temperature is {value!r}, but must be above 0 and finite"):
+        TemperatureCallback(**{field: value})
+
+
+@pytest.mark.parametrize("epochs", [0, -1, float("nan")])
+def test_a_fall_over_no_epochs_is_refused(epochs: float) -> None:
+    with pytest.raises(PADNetError, match=f"epochs is {epochs!r}, but must be above 0; None stands for 10 or half"):
+        TemperatureCallback(epochs=epochs)
+
+
+class RecordsTemperature(RecordingModel):
+    """A toy model that writes down every temperature it is given."""
+
+    def __init__(self, **fields: object) -> None:
+        super().__init__(**fields)
+        self.temperatures: list[float] = []
+
+    def set_temperature(self, temperature: float) -> None:
+        self.temperatures.append(temperature)
+
+
+def test_the_model_is_given_the_temperature_of_every_step_and_of_the_end(make_trainer: functools.partial) -> None:
+    model = RecordsTemperature(dtype=torch.float32)
+    make_trainer(model=model, callbacks=[TemperatureCallback(initial=9, final=1, epochs=4)]).train()
+    assert model.temperatures == pytest.approx([9, 7, 5])  # 2 steps, each an epoch of one batch
+
+
+def test_a_model_without_temperature_is_refused_before_a_step(make_trainer: functools.partial) -> None:
+    trainer = make_trainer(model=RecordingModel(dtype=torch.float32), callbacks=[TemperatureCallback()])
+    with pytest.raises(PADNetError, match="RecordingModel has no temperature to lower"):
+        trainer.train()
+    assert trainer.state.global_step == 0
