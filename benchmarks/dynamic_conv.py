@@ -164,7 +164,7 @@ def measure_memory(sizes: Sizes) -> list[dict[str, Any]]:
     rows = []
     for variant in LAYER_VARIANTS:
         with tempfile.TemporaryDirectory() as folder:
-            build(variant, NETWORKS[name]).config.save_pretrained(folder)
+            build(OURS if variant == UPSTREAM else variant, NETWORKS[name]).save_pretrained(folder)
             command = [sys.executable, "-m", "benchmarks.dynamic_conv", "--peak", folder, variant, str(batch)]
             ran = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, cwd=root, env=environment)
         rows.append({"network": name, "batch": batch, "variant": variant, "peak_bytes": json.loads(ran.stdout)})
@@ -180,12 +180,12 @@ def measure_memory(sizes: Sizes) -> list[dict[str, Any]]:
 
 
 def peak(folder: str, variant: str, batch: str) -> int:
-    """Bytes of the network of a configuration and two inferences, in this very process: call it in a fresh one."""
-    config = PADResNetConfig.from_pretrained(folder)
+    """Bytes of a network loaded from a folder and two inferences, in this very process: call it in a fresh one."""
     before = resident("VmRSS")
-    model = PADResNetForImageClassification(config).eval()  # compact at once: partitioning needs more than inference
+    model = PADResNetForImageClassification.from_pretrained(folder)
     if variant == UPSTREAM:
         compute_as_upstream(model)
+    config = model.config
     for _ in range(2):
         infer(model, torch.randn(int(batch), config.num_channels, config.image_size, config.image_size))
     return resident("VmHWM") - before

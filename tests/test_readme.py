@@ -7,8 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
-from datasets import Dataset
+from datasets import ClassLabel, Dataset, Features
+from datasets import Image as ImageColumn
+from PIL import Image
+from transformers import ResNetConfig, ResNetForImageClassification
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -18,12 +22,14 @@ COMMANDS = [
     for block in re.findall(r"```bash\n(.*?)```", README, re.DOTALL)
     for line in block.splitlines()
 ]
-RUN_BY_CI = {"make glue", "make test", 'pip install -c constraints.txt -e ".[examples,plots]"'}
+RUN_BY_CI = {"make glue", "make vision", "make test", 'pip install -c constraints.txt -e ".[examples,plots]"'}
 
 
 def test_python_snippets_run_one_after_the_other(minilm_folder: str, tmp_path: Path) -> None:
     assert len(SNIPPETS) >= 5
     (tmp_path / "bert-base-uncased").symlink_to(minilm_folder)
+    resnet = ResNetConfig(embedding_size=16, hidden_sizes=[32, 64], depths=[1, 1], num_labels=2)
+    ResNetForImageClassification(resnet).save_pretrained(tmp_path / "microsoft" / "resnet-50")
     for snippet in SNIPPETS:
         result = subprocess.run(
             [sys.executable, "-c", snippet], cwd=tmp_path, capture_output=True, text=True, check=False
@@ -57,8 +63,32 @@ def test_glue_commands_run(command: str, minilm_folder: str, tmp_path: Path) -> 
     assert str(folder.relative_to(tmp_path)) in result.stdout  # the line that loads it
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("command", [line for line in COMMANDS if "run_image_classification.py" in line])
+def test_vision_commands_run(command: str, tmp_path: Path) -> None:
+    data = tmp_path / "cifar10"
+    data.mkdir()
+    generator = np.random.default_rng(0)
+    images = [Image.fromarray(generator.integers(0, 256, (32, 32, 3), dtype=np.uint8)) for _ in range(32)]
+    features = Features({"img": ImageColumn(), "label": ClassLabel(names=["airplane", "automobile"])})
+    for split in ("train", "test"):
+        table = Dataset.from_dict({"img": images, "label": [0, 1] * 16}, features=features)
+        table.to_parquet(data / f"{split}-00000-of-00001.parquet")
+    arguments = shlex.split(command)
+    place = arguments.index("--dataset_name")  # the Hub's data set stands for a local folder
+    arguments[place : place + 2] = ["--data_dir", str(data)]
+    arguments[0:2] = [sys.executable, str(ROOT / "examples" / "vision" / "run_image_classification.py")]
+    arguments += ["--max_steps", "2", "--per_device_train_batch_size", "8"]
+    result = subprocess.run(arguments, cwd=tmp_path, capture_output=True, text=True, check=False, env=os.environ)
+    assert result.returncode == 0, result.stderr
+    folder = tmp_path / arguments[arguments.index("--output_dir") + 1]
+    assert (folder / "model.safetensors").exists()
+    assert str(folder.relative_to(tmp_path)) in result.stdout  # the line that loads it
+
+
 def test_no_command_goes_untested() -> None:
-    assert {command for command in COMMANDS if "run_glue.py" not in command} == RUN_BY_CI
+    scripts = ("run_glue.py", "run_image_classification.py")
+    assert {command for command in COMMANDS if not any(script in command for script in scripts)} == RUN_BY_CI
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     for target in re.findall(r"`make ([a-z-]+)`", README):
         assert f"\n{target}:" in makefile, target
