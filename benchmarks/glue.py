@@ -7,14 +7,11 @@ stopped goes on where it was. The table is printed and written as JSON beside th
 """
 
 import argparse
-import json
-import os
-import resource
-import subprocess
-import sys
+from collections.abc import Iterator
 from pathlib import Path
 
-from safetensors import safe_open
+from benchmarks.cells import Cell, Row, run_table
+from benchmarks.results import table as markdown
 
 SCRIPT = Path(__file__).parents[1] / "examples" / "glue" / "run_glue.py"
 
@@ -42,63 +39,37 @@ COMMON = [
 ]
 
 
-def run_cell(task: str, method: str, data_dir: str, folder: Path, extra: list[str]) -> dict[str, float | str]:
-    """Train and evaluate one method on one task, unless its result is there already."""
-    done = folder / "cell.json"
-    if done.exists():
-        return json.loads(done.read_text())
-    arguments, metric = TASKS[task]
-    command = [sys.executable, str(SCRIPT), "--task_name", task, "--data_dir", data_dir, "--output_dir", str(folder)]
-    used_before = processor_seconds()
-    subprocess.run([*command, *METHODS[method], *arguments, *COMMON, *extra], check=True, env=os.environ)
-    results = json.loads((folder / "all_results.json").read_text())
-    cell = {
-        "task": task,
-        "method": method,
-        "metric": metric.removeprefix("eval_"),
-        "value": results[metric],
-        "parameters": stored_parameters(folder),
-        "bytes": sum(file.stat().st_size for file in folder.glob("model*.safetensors")),
-        "train_seconds": results["train_runtime"],
-        "processor_seconds": processor_seconds() - used_before,
-    }
-    unfinished = done.with_suffix(".tmp")
-    unfinished.write_text(json.dumps(cell))
-    unfinished.rename(done)
-    return cell
+def cells(tasks: list[str], methods: list[str], data_dir: str, extra: list[str]) -> Iterator[Cell]:
+    """Every method on every task; `extra` goes to run_glue.py."""
+    for task in tasks:
+        arguments, metric = TASKS[task]
+        for method in methods:
+            yield Cell(
+                {"task": task, "method": method},
+                ["--task_name", task, "--data_dir", data_dir, *METHODS[method], *arguments, *COMMON, *extra],
+                {"value": metric, "train_seconds": "train_runtime"},
+                {"metric": metric.removeprefix("eval_")},
+            )
 
 
-def processor_seconds() -> float:
-    """Used by finished child processes: unlike the time on the clock, hardly moved by other work on the machine."""
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
-
-
-def stored_parameters(folder: Path) -> int:
-    """Floating-point values in the checkpoint, from its headers."""
-    count = 0
-    for path in folder.glob("model*.safetensors"):
-        with safe_open(path, "pt") as file:
-            slices = [file.get_slice(name) for name in file.keys()]  # noqa: SIM118 - not a dict
-            for part in slices:
-                if part.get_dtype().startswith(("F", "BF")):
-                    size = 1
-                    for length in part.get_shape():
-                        size *= length
-                    count += size
-    return count
-
-
-def table(cells: list[dict[str, float | str]]) -> str:
+def table(rows: list[Row]) -> str:
     """Markdown: a row per method and task."""
-    heading = "| task | metric | method | value | parameters | MB on disk | processor seconds |"
-    rows = [heading, "|---|---|---|---|---|---|---|"]
-    rows += [
-        f"| {c['task']} | {c['metric']} | {c['method']} | {100 * c['value']:.1f} | {c['parameters'] / 1e6:.1f}M "
-        f"| {c['bytes'] / 1e6:.1f} | {c['processor_seconds']:.0f} |"
-        for c in cells
-    ]
-    return "\n".join(rows)
+    header = ("task", "metric", "method", "value", "parameters", "MB on disk", "processor seconds")
+    return markdown(
+        header,
+        [
+            (
+                row["task"],
+                row["metric"],
+                row["method"],
+                f"{100 * row['value']:.1f}",
+                f"{row['parameters'] / 1e6:.1f}M",
+                f"{row['bytes'] / 1e6:.1f}",
+                f"{row['processor_seconds']:.0f}",
+            )
+            for row in rows
+        ],
+    )
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -109,13 +80,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS))
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
     options, extra = parser.parse_known_args(argv)  # what is left goes to run_glue.py
-    cells = []
-    for task in options.tasks:
-        for method in options.methods:
-            folder = options.output / task / method.replace(" ", "_")
-            cells.append(run_cell(task, method, options.data_dir, folder, extra))
-            print(table(cells), flush=True)
-    (options.output / "table.json").write_text(json.dumps(cells, indent=2))
+    run_table(SCRIPT, cells(options.tasks, options.methods, options.data_dir, extra), options.output, table)
 
 
 if __name__ == "__main__":
