@@ -53,6 +53,17 @@ WAYS: dict[str, dict[str, float]] = {
 """Ways of computing the same, by thresholds that lead there; scratch here in kernels, not bytes."""
 
 
+def ways_for(form: str) -> list[str]:
+    """The ways in which a layer of this form can differ from the others."""
+    if form.startswith("static"):
+        return ["as chosen"]
+    unlike = {"unit": "-", "element": "outputs mixed"}.get(form, "static channels")
+    return [way for way in WAYS if not way.startswith(unlike) and (form == "unit" or "static channels" not in way)]
+
+
+FORMS_AND_WAYS = [(form, way) for form in FORMS for way in ways_for(form)]
+
+
 def force(way: str, patch: pytest.MonkeyPatch, kernel_bytes: int) -> None:
     """Set the thresholds that lead to `way` for kernels of this size."""
     for name, value in WAYS[way].items():

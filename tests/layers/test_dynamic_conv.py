@@ -13,6 +13,7 @@ from padnet_hf.layers.dynamic_conv import PADDynamicConv2d
 from padnet_hf.partition.layer import pad_weights
 from tests.layers.reference_conv import (
     FORMS,
+    FORMS_AND_WAYS,
     SHAPES,
     WAYS,
     as_element_partition,
@@ -36,8 +37,7 @@ def _expected(form: str, shape: str, attention: str = "softmax") -> dict[str, Te
 
 @pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")  # the oracle's
 @pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(("form", "way"), FORMS_AND_WAYS)
 def test_outputs_and_every_gradient_are_the_papers_formula(
     form: str, shape: str, way: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -52,13 +52,24 @@ def test_sigmoid_attention_is_the_same_formula(form: str) -> None:
     assert_same(run(conv, make_inputs()), _expected(form, "3x3", "sigmoid"))
 
 
-@pytest.mark.parametrize("form", ["fully dynamic", "element", "unit", "static"])
-@pytest.mark.parametrize("shape", ["3x3", "groups", "depthwise", "same, even kernel"])
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(("form", "way"), FORMS_AND_WAYS)
+@pytest.mark.parametrize("shape", ["3x3", "1x1, stride", "groups", "depthwise", "same, even kernel"])
 def test_channels_last_gives_the_same(form: str, shape: str, way: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    conv = make_conv(form, temperature=2.0, **SHAPES[shape])
+    conv, inputs = make_conv(form, temperature=2.0, **SHAPES[shape]), make_inputs()
     force(way, monkeypatch, 8 * conv.weight.shape.numel())
-    assert_same(run(conv, make_inputs().to(memory_format=torch.channels_last)), _expected(form, shape))
+    assert_same(run(conv, inputs.to(memory_format=torch.channels_last)), _expected(form, shape))
+
+
+@pytest.mark.parametrize("form", ["fully dynamic", "element", "unit", "static"])
+@pytest.mark.parametrize("way", [way for way in WAYS if way.startswith(("all", "one", "two"))])
+def test_outputs_lie_in_memory_as_those_of_a_plain_convolution(
+    form: str, way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    conv, plain = make_conv(form, **SHAPES["no bias"]), nn.Conv2d(4, 8, **SHAPES["no bias"]).double()
+    force(way, monkeypatch, 8 * conv.weight.shape.numel())
+    for layout in (torch.contiguous_format, torch.channels_last):
+        inputs = make_inputs().to(memory_format=layout)
+        assert conv(inputs).stride() == plain(inputs).stride()
 
 
 @pytest.mark.parametrize("form", ["fully dynamic", "element", "unit"])
