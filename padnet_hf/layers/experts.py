@@ -133,7 +133,10 @@ class PADExperts(nn.Module):
                 act_fn=self.act_fn,
             )
             return self._routed(experts, hidden, index, weights)
-        built = {name: weight.build().to(dtype) for name, weight in self._weights().items()}
+        # Autograd keeps nothing of what is built when it is built again in the backward pass, so its memory can serve
+        # the next layer.
+        is_kept = torch.is_grad_enabled() and not self.rebuild_in_backward
+        built = {name: w.build(None if is_kept else f"built {name}").to(dtype) for name, w in self._weights().items()}
         with self._rebuilt(built):
             return self._routed(BuiltExperts(**built, act_fn=self.act_fn), hidden, index, weights)
 

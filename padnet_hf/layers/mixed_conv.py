@@ -5,7 +5,6 @@ n dynamic ones, P output positions.
 """
 
 import math
-import threading
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -16,6 +15,7 @@ from torch.autograd.function import FunctionCtx, once_differentiable
 
 from padnet_hf.layers.sample_conv import Geometry, at_once, convolve, convolve_backward, output_layout
 from padnet_hf.partition.packing import Packed, unpacked_copies
+from padnet_hf.partition.scratch import scratch
 
 _SCRATCH_BYTES = 32 * 2**20
 """Mixed kernels that exist at once on a CPU; measured with benchmarks/dynamic_conv.py."""
@@ -158,23 +158,5 @@ def _chunks(shares: Tensor, kernels: Packed, shape: torch.Size, inputs: Tensor) 
     for start in range(0, total, step):
         samples = slice(start, min(start + step, total))
         some = shares[samples]
-        memory = _scratch(len(some) * dynamic.shape[1], dynamic.dtype).view(len(some), -1)
+        memory = scratch("mixed kernels", len(some) * dynamic.shape[1], dynamic.dtype).view(len(some), -1)
         yield _Chunk(samples, torch.mm(some, dynamic, out=memory))
-
-
-class _Scratch(threading.local):
-    """Memory that is used again and again: asking the system for new pages costs more than the mixing."""
-
-    def __init__(self) -> None:
-        self.memory: dict[torch.dtype, Tensor] = {}
-
-
-_scratches = _Scratch()
-
-
-def _scratch(numel: int, dtype: torch.dtype) -> Tensor:
-    memory = _scratches.memory.get(dtype)
-    if memory is None or memory.numel() < numel:
-        with torch.inference_mode(False):  # what is made in inference mode could not be written to outside of it
-            memory = _scratches.memory[dtype] = torch.empty(numel, dtype=dtype)
-    return memory[:numel]

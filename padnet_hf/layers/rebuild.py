@@ -13,17 +13,20 @@ from padnet_hf.partition.weight import PADWeight
 class _Source:
     """Builds a weight again when the first of its saved views is asked for, and lets go of it after the last."""
 
-    def __init__(self, weight: PADWeight, dtype: torch.dtype) -> None:
+    def __init__(self, weight: PADWeight, dtype: torch.dtype, number: int) -> None:
         self.weight = weight
+        self.number = number
         self.dtype = dtype
         self.num_saved = 0
         self.num_pending = 0
         self.built: Tensor | None = None
+        self.version = 0
 
     def view(self, size: torch.Size, stride: tuple[int, ...], offset: int) -> Tensor:
-        if self.built is None:
+        if self.built is None or self.built._version != self.version:  # or its memory has served another weight since
             with torch.enable_grad():  # so that it neither comes from the weight's cache nor stays there
-                self.built = self.weight.build().detach().to(self.dtype)
+                self.built = self.weight.build(f"rebuilt {self.number}").detach().to(self.dtype)
+            self.version = self.built._version
             self.num_pending = self.num_saved
         view = self.built.as_strided(size, stride, offset)
         self.num_pending -= 1
@@ -50,7 +53,10 @@ class RebuiltInBackward(saved_tensors_hooks):
     """
 
     def __init__(self, built: Iterable[tuple[Tensor, PADWeight]]) -> None:
-        sources = {tensor.untyped_storage().data_ptr(): _Source(weight, tensor.dtype) for tensor, weight in built}
+        sources = {
+            tensor.untyped_storage().data_ptr(): _Source(weight, tensor.dtype, number)
+            for number, (tensor, weight) in enumerate(built)
+        }
 
         def pack(tensor: Tensor) -> Tensor | _Saved:
             source = sources.get(tensor.untyped_storage().data_ptr())

@@ -99,28 +99,22 @@ class _Merge(torch.autograd.Function):
     """`merge` with a backward of its own: nothing of size (E, N) is kept, and the static gradient is summed at once."""
 
     @staticmethod
-    def forward(
-        dynamic: Tensor,
-        static: Tensor,
-        scale_dynamic: Tensor,
-        scale_static: Tensor,
-        dynamic_index: Tensor,
-        static_index: Tensor,
-    ) -> Tensor:
-        dense = dynamic.new_empty(dynamic.shape[0], dynamic.shape[1] + static.shape[0])
-        copies = unpacked_copies(dynamic, static, scale_dynamic, scale_static, dynamic_index, static_index)
-        for number, copy in enumerate(copies):
+    def forward(memory: Tensor | None, *packed: Tensor) -> Tensor:
+        dynamic, static = packed[:2]
+        shape = (dynamic.shape[0], dynamic.shape[1] + static.shape[0])
+        dense = dynamic.new_empty(shape) if memory is None else memory.view(shape)
+        for number, copy in enumerate(unpacked_copies(*packed)):
             dense[number] = copy
         return dense
 
     @staticmethod
-    def setup_context(ctx: FunctionCtx, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        ctx.save_for_backward(*inputs)
+    def setup_context(ctx: FunctionCtx, inputs: tuple[Tensor | None, ...], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs[1:])
 
     @staticmethod
     @once_differentiable
     def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor | None, ...]:
-        return *_packed_gradients(iter(grad), *ctx.saved_tensors), None, None
+        return None, *_packed_gradients(iter(grad), *ctx.saved_tensors), None, None
 
 
 def _packed_gradients(
@@ -154,13 +148,15 @@ def merge(
     scale_static: Tensor,
     dynamic_index: Tensor,
     static_index: Tensor,
+    memory: Tensor | None = None,
 ) -> Tensor:
     """lambda_d * M * Theta_dynamic + lambda_s * (1 - M) * Theta_static (PAD-Net, section 3) from packed values.
 
     dynamic (E, n), static (N-n,), scales of shape (), dynamic_index (n,) and static_index (N-n,) the positions of the
-    mask's ones and zeros in rising order, int32 or int64; gives (E, N), differentiable once in the first four.
+    mask's ones and zeros in rising order, int32 or int64; gives (E, N), in `memory` (E * N,) if given, differentiable
+    once in the first four.
     """
-    return _Merge.apply(dynamic, static, scale_dynamic, scale_static, dynamic_index, static_index)
+    return _Merge.apply(memory, dynamic, static, scale_dynamic, scale_static, dynamic_index, static_index)
 
 
 def linear_per_copy(inputs: Iterable[Tensor], copies: Iterable[Tensor], bias: Tensor) -> Iterator[Tensor]:

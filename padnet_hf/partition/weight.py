@@ -22,6 +22,7 @@ from padnet_hf.partition.packing import (
     unpack_mask,
     unpacked_copies,
 )
+from padnet_hf.partition.scratch import scratch
 
 Granularity = Literal["element", "unit"]
 
@@ -206,26 +207,32 @@ class PADWeight(nn.Module):
         scale_dynamic = 2 * torch.sigmoid(self.phi)
         return scale_dynamic, 2 - scale_dynamic
 
-    def build(self) -> Tensor:
+    def build(self, scratch_for: str | None = None) -> Tensor:
         """All copies in full, (E, *shape); differentiable in every parameter.
 
         With `cache` set and gradients off, the result is kept until a parameter changes (a change through `.data`,
         which torch does not count, goes unnoticed) or gradients are on.
+
+        Args:
+            scratch_for: a purpose; on a CPU, what is built then holds only until something is built for it again.
         """
         if self.is_fully_dynamic:
             return self.dynamic
         if not self.cache or torch.is_grad_enabled():
             self._cached = None
-            return self._build()
+            return self._build(scratch_for)
         key = tuple(part for t in self.state().values() for part in (id(t), t.data_ptr(), t._version))
         if self._cached is None or self._cached[0] != key:
             self._cached = (key, self._build())
         return self._cached[1]
 
-    def _build(self) -> Tensor:
+    def _build(self, scratch_for: str | None = None) -> Tensor:
         if self.is_static:
             return self.static.expand(self.num_copies, *self.shape)
-        return merge(*self.packed()).view(self.num_copies, *self.shape)
+        memory, packed = None, self.packed()
+        if scratch_for is not None and self.values.device.type == "cpu":
+            memory = scratch(scratch_for, self.num_copies * self.shape.numel(), self.values.dtype)
+        return merge(*packed, memory).view(self.num_copies, *self.shape)
 
     def mix(self, shares: Tensor) -> Tensor:
         """A weight per sample, (B, *shape), whose dynamic part is the sum of the copies times `shares` (B, E)."""

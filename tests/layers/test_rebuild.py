@@ -1,3 +1,4 @@
+import copy
 from collections.abc import Iterator
 
 import pytest
@@ -63,13 +64,27 @@ def test_backward_may_run_several_times_whole_or_in_part(weight: PADWeight, inpu
     assert _all_equal(_gradients(weight, inputs, output), expected)
 
 
+def test_memory_that_served_another_weight_meanwhile_is_filled_again(weight: PADWeight, inputs: Tensor) -> None:
+    other = copy.deepcopy(weight)
+    torch.nn.init.ones_(other.dynamic)
+    outputs = {}
+    for one in (weight, other):
+        built = one.build()
+        with RebuiltInBackward([(built, one)]):
+            outputs[one] = [F.linear(inputs, matrix) for matrix in built]
+    for number in range(COPIES):  # in turns: each asks for one of its copies only
+        for one in (weight, other):
+            (gradient,) = torch.autograd.grad(outputs[one][number].sum(), inputs, retain_graph=True)
+            assert torch.equal(gradient, one.build()[number].sum(dim=0).expand_as(inputs)), (number, one)
+
+
 @pytest.fixture
 def built(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[StorageWeakRef]]:
-    """References to the memory of everything that PADWeights build during a test."""
+    """References to the memory of everything that PADWeights build during a test, each time in fresh memory."""
     references: list[StorageWeakRef] = []
     build = PADWeight._build
 
-    def recorded(weight: PADWeight) -> Tensor:
+    def recorded(weight: PADWeight, scratch_for: str | None = None) -> Tensor:
         dense = build(weight)
         references.append(StorageWeakRef(dense.untyped_storage()))
         return dense
