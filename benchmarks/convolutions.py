@@ -20,8 +20,8 @@ UNIT = f"unit {RATIO}"
 UNIT_FUSED = f"unit {RATIO}, fused"
 
 SMALL = PADResNetConfig(
-    embedding_size=32,
-    hidden_sizes=[32, 64, 128],
+    embedding_size=16,
+    hidden_sizes=[16, 32, 64],
     depths=[1, 1, 1],
     layer_type="basic",
     stem_kernel_size=3,
@@ -29,7 +29,10 @@ SMALL = PADResNetConfig(
     stem_pool=False,
     image_size=32,
     num_labels=10,
+    reduction=4,
 )
+"""The network of benchmarks/vision.py."""
+
 RESNET_50 = PADResNetConfig(num_labels=1000)
 
 

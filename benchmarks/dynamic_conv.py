@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -60,13 +60,13 @@ class Sizes:
 
     networks: tuple[str, ...] = tuple(NETWORKS)
     batches: tuple[int, ...] = (1, 8, 32)
-    layer_batch: int = 8
-    training_batch: int = 8
+    training_batches: dict[str, int] = field(default_factory=lambda: {"ResNet-50": 8, "small ResNet": 128})
+    memory_batch: int = 8
     rounds: int = 5
     targets: bool = True
 
 
-QUICK = Sizes(("small ResNet",), (2,), layer_batch=2, training_batch=2, rounds=1, targets=False)
+QUICK = Sizes(("small ResNet",), (2,), {"small ResNet": 2}, memory_batch=2, rounds=1, targets=False)
 
 
 def infer(model: nn.Module, inputs: Tensor) -> None:
@@ -110,19 +110,19 @@ def measure_layers(name: str, sizes: Sizes, options: Options) -> list[dict[str, 
     for case in layer_cases(config):
         layers = {variant: model.get_submodule(case.name) for variant, model in models.items()}
         channels = layers[OURS].in_channels
-        inputs = torch.randn(sizes.layer_batch, channels, case.size, case.size)
+        inputs = torch.randn(sizes.training_batches[name], channels, case.size, case.size)
         calls = {variant: partial(infer, layer, inputs) for variant, layer in layers.items()}
         for row in time_case(calls, "layer", options, targets=False):
             weight = layers[OURS].weight.shape
             shape = f"{channels}->{weight[0]} {weight[2]}x{weight[3]}/{layers[OURS].geometry.stride[0]} on {case.size}"
-            rows.append({"network": name, "layer": shape, "count": case.count, "batch": sizes.layer_batch, **row})
+            rows.append({"network": name, "layer": shape, "count": case.count, "batch": len(inputs), **row})
     shapes = dict.fromkeys(row["layer"] for row in rows)
     lines = []
     for shape in shapes:
         own = {row["variant"]: row for row in rows if row["layer"] == shape}
         shares = [f"{own[variant][f'to {PLAIN}']['median']:.2f}" for variant in LAYER_VARIANTS[1:]]
         lines.append([shape, str(own[PLAIN]["count"]), f"{own[PLAIN]['median'] * 1e3:.2f}", *shares])
-    print(f"\nlayers of {name}, batch {sizes.layer_batch}, forward; times of the plain convolution's\n")
+    print(f"\nlayers of {name}, batch {len(inputs)}, forward; times of the plain convolution's\n")
     print(table(("layer", "times", "plain ms", *LAYER_VARIANTS[1:]), lines), flush=True)
     return rows
 
@@ -132,34 +132,39 @@ def measure_network(name: str, sizes: Sizes, options: Options) -> list[dict[str,
     config: PADResNetConfig = NETWORKS[name]
     models = {variant: build(variant, config) for variant in NETWORK_VARIANTS}
     results = []
-    for mode, batch in (*(("inference", batch) for batch in sizes.batches), ("training step", sizes.training_batch)):
+    training_batch = sizes.training_batches[name]
+    cases = [("inference", batch) for batch in {**dict.fromkeys(sizes.batches), training_batch: None}]
+    for mode, batch in (*cases, ("training step", training_batch)):
         trained = [v for v in NETWORK_VARIANTS if mode == "inference" or v not in (PLAIN_FUSED, UNIT_FUSED)]
         inputs = torch.randn(batch, config.num_channels, config.image_size, config.image_size)
         function = infer if mode == "inference" else train
         calls = {v: partial(function, models[v].train(mode != "inference"), inputs) for v in trained}
         judged = sizes.targets and name == "ResNet-50" and batch == 8
         rows = time_case(calls, mode, options, targets=judged)
-        print(f"\n{name}, {mode}, batch {batch}, images of {config.image_size}\n\n{network_table(rows)}", flush=True)
+        print(
+            f"\n{name}, {mode}, batch {batch}, images of {config.image_size}\n\n{network_table(rows, batch)}",
+            flush=True,
+        )
         results += [{"network": name, "batch": batch, **row} for row in rows]
     return results
 
 
-def network_table(rows: list[dict[str, Any]]) -> str:
+def network_table(rows: list[dict[str, Any]], batch: int) -> str:
     """The rows of one case."""
     lines = []
     for row in rows:
-        cells = [row["variant"], f"{row['median'] * 1e3:.0f}"]
+        cells = [row["variant"], f"{batch / row['median']:.1f}"]
         for baseline in (PLAIN, UPSTREAM):
             ratio = dict(row[f"to {baseline}"])
             target, judged = ratio.pop("target"), ratio.pop("verdict")
             cells.append(f"{Quartiles(**ratio)}" + (f" {judged} (at most {target})" if target else ""))
         lines.append(cells)
-    return table(("network", "ms", f"to {PLAIN}", f"to {UPSTREAM}"), lines)
+    return table(("network", "images/s", f"to {PLAIN}", f"to {UPSTREAM}"), lines)
 
 
 def measure_memory(sizes: Sizes) -> list[dict[str, Any]]:
     """Peak memory of inference in a fresh process per variant, parameters and all; printed."""
-    name, batch = sizes.networks[0], sizes.batches[min(1, len(sizes.batches) - 1)]
+    name, batch = sizes.networks[0], sizes.memory_batch
     root, environment = Path(__file__).parents[1], {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
     rows = []
     for variant in LAYER_VARIANTS:

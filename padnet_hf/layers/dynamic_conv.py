@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from padnet_hf.errors import PADNetError
+from padnet_hf.layers.autocast import in_autocast_dtype, no_autocast
 from padnet_hf.layers.kernel_attention import KernelAttention
 from padnet_hf.layers.mixed_conv import mixed_conv2d
 from padnet_hf.layers.sample_conv import Geometry, output_layout
@@ -108,9 +109,8 @@ class PADDynamicConv2d(PADLayer):
             )
         if inputs.dim() == 3:
             return self(inputs.unsqueeze(0)).squeeze(0)
-        if torch.is_autocast_enabled(inputs.device.type):
-            inputs = inputs.to(torch.get_autocast_dtype(inputs.device.type))
-        with torch.autocast(inputs.device.type, enabled=False):
+        inputs = in_autocast_dtype(inputs)
+        with no_autocast(inputs.device):
             return self._forward(inputs)
 
     def _forward(self, inputs: Tensor) -> Tensor:

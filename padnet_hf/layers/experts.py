@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from transformers.activations import ACT2FN
 from transformers.integrations.moe import ALL_EXPERTS_FUNCTIONS
 
+from padnet_hf.layers.autocast import in_autocast_dtype
 from padnet_hf.layers.rebuild import RebuiltInBackward
 from padnet_hf.partition.packing import linear_per_copy
 from padnet_hf.partition.weight import PADWeight
@@ -115,8 +116,7 @@ class PADExperts(nn.Module):
 
     def forward(self, hidden: Tensor, index: Tensor, weights: Tensor) -> Tensor:
         """hidden (T, H), index (T, K) chosen experts, weights (T, K) gates summing to one -> (T, H)."""
-        if torch.is_autocast_enabled(hidden.device.type):
-            hidden = hidden.to(torch.get_autocast_dtype(hidden.device.type))
+        hidden = in_autocast_dtype(hidden)
         dtype = hidden.dtype
         if self.is_static:
             up, down = self.up_proj.static.to(dtype), self.down_proj.static.to(dtype)
