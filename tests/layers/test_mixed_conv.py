@@ -148,6 +148,22 @@ def test_two_threads_at_once_do_not_share_mixed_kernels(form: str, way: str, mon
         assert torch.equal(one, other)
 
 
+@pytest.mark.parametrize("form", FORMS)
+def test_no_more_kernels_are_mixed_at_once_than_the_scratch_memory_holds(
+    form: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    conv, plain_conv2d, seen = make_conv(form, kernel_size=3), F.conv2d, []
+    force("two samples at once", monkeypatch, 8 * conv.weight.shape.numel())
+
+    def counting(inputs: Tensor, kernels: Tensor, *arguments: object) -> Tensor:
+        seen.append(len(kernels) // 8)
+        return plain_conv2d(inputs, kernels, *arguments)
+
+    monkeypatch.setattr(F, "conv2d", counting)
+    conv(make_inputs(5))
+    assert seen == [2, 2, 1]
+
+
 @pytest.mark.usefixtures("kernels_are_mixed")
 def test_layers_of_different_size_and_type_do_not_disturb_each_other() -> None:
     generator = torch.Generator().manual_seed(0)
