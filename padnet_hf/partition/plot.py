@@ -36,17 +36,19 @@ def draw(report: "PartitionReport", path: str | PathLike[str]) -> None:
     overall = report.dynamic_ratio
     ratios.axvline(overall, color="black", linewidth=1, linestyle="--", label=f"all layers: {overall:.3f} dynamic")
     ratios.set(xlim=(0, 1), ylim=(len(dynamic) - 0.5, -0.5), xlabel="share of the layer's weights")
-    ratios.set_yticks(positions, [layer.name for layer in report.layers], fontsize=8)
+    before, names, after = _without_shared_parts([layer.name.split(".") for layer in report.layers])
+    ratios.set_yticks(positions, names, fontsize=8)
+    ratios.set_ylabel(".".join([*before, "*", *after]) if before or after else "", fontsize=8)
     ratios.spines[["top", "right"]].set_visible(False)
     ratios.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, frameon=False, fontsize=8, columnspacing=1)
 
-    bars = {"dense": report.dense, "this model": report.current, "fully dynamic": report.fully_dynamic}
+    bars = {"dense": report.dense, "this\nmodel": report.current, "fully\ndynamic": report.fully_dynamic}
     megabytes = [size.bytes / 1e6 for size in bars.values()]
     sizes.bar(list(bars), megabytes, color=(_BOUND, _CURRENT, _BOUND), width=0.65)
     for index, (height, size) in enumerate(zip(megabytes, bars.values(), strict=True)):
         shown = f"{_digits(height)} MB\n{_digits(size.parameters / 1e6)}M"
         sizes.text(index, height, shown, ha="center", va="bottom", fontsize=8)
-    sizes.set(ylabel="stored size of the whole model, MB (and parameters)", ylim=(0, max(megabytes) * 1.15))
+    sizes.set(ylabel="whole model, MB (parameters)", ylim=(0, max(megabytes) * 1.15))
     sizes.tick_params(axis="x", length=0)
     sizes.spines[["top", "right"]].set_visible(False)
     figure.savefig(path, dpi=150)
@@ -56,3 +58,13 @@ def _digits(value: float) -> str:
     """Three digits, or all that are before the point: 0.667, 8.33, 56.6, 1,234."""
     decimals = next((count for count, limit in ((3, 1), (2, 10), (1, 100)) if value < limit), 0)
     return f"{value:,.{decimals}f}"
+
+
+def _without_shared_parts(names: list[list[str]]) -> tuple[list[str], list[str], list[str]]:
+    """What all names begin with, what is left of each, and what all end with."""
+    shortest = min(len(parts) for parts in names) - 1  # something is left of each
+    num_before = next((i for i in range(shortest) if len({parts[i] for parts in names}) > 1), shortest)
+    room = shortest - num_before
+    num_after = next((i for i in range(room) if len({parts[-1 - i] for parts in names}) > 1), room)
+    rest = [".".join(parts[num_before : len(parts) - num_after]) for parts in names]
+    return names[0][:num_before], rest, names[0][len(names[0]) - num_after :]

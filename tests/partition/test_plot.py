@@ -34,7 +34,7 @@ def test_plot_takes_other_formats_by_suffix_and_shows_every_layer(sizes: Partiti
     with matplotlib.rc_context({"svg.fonttype": "none"}):
         sizes.plot(str(path))
     text = path.read_text()
-    for shown in ("layers.0", "layers.1", "dense", "fully dynamic", *(f"{x.dynamic_ratio:.2f}" for x in sizes.layers)):
+    for shown in ("layers.*", ">0<", ">1<", "dense", "fully", *(f"{x.dynamic_ratio:.2f}" for x in sizes.layers)):
         assert shown in text
 
 
