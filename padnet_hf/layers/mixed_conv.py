@@ -17,7 +17,7 @@ from padnet_hf.layers.sample_conv import Geometry, at_once, convolve, convolve_b
 from padnet_hf.partition.packing import Packed, unpacked_copies
 from padnet_hf.partition.scratch import scratch
 
-_SCRATCH_BYTES = 32 * 2**20
+_SCRATCH_BYTES = 16 * 2**20
 """Mixed kernels that exist at once on a CPU; measured with benchmarks/dynamic_conv.py."""
 
 _OUTPUT_MIXING = 100
