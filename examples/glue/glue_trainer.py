@@ -17,8 +17,8 @@ from transformers import (
 
 from glue_data import TextData
 from glue_metric import GlueMetric
-from padnet_hf import CalibrationBatches, IMPCallback, PartitionConfig
-from padnet_hf.jobs.trainer_steps import record
+from padnet_hf import PartitionConfig
+from padnet_hf.jobs.trainer_steps import partition_callbacks, record
 
 
 @dataclass
@@ -47,16 +47,6 @@ def build_trainer(
 ) -> Trainer:
     """The stock Trainer; the callback partitions the model while it is built."""
     collator = DataCollatorWithPadding(tokenizer, pad_to_multiple_of=8 if training.fp16 or training.bf16 else None)
-    callbacks = []
-    if partition is not None:
-        batches = CalibrationBatches(
-            sets["train"],
-            collator,
-            batch_size=training.per_device_train_batch_size,
-            num_batches=partition.num_batches,
-            seed=partition.seed,
-        )
-        callbacks.append(IMPCallback(batches, partition))
     return Trainer(
         model=model,
         args=training,
@@ -65,7 +55,7 @@ def build_trainer(
         eval_dataset=sets.get(data.eval_splits[0]),
         processing_class=tokenizer,
         compute_metrics=measure_with(data, label_names),
-        callbacks=callbacks,
+        callbacks=partition_callbacks(partition, sets.get("train"), collator, training),
     )
 
 

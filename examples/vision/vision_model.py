@@ -15,6 +15,7 @@ from image_split import ImageData
 from padnet_hf import PADNetError, PADResNetConfig, PADResNetForImageClassification, PartitionReport
 from padnet_hf.jobs.labels import check_known, class_fields, known_labels
 from padnet_hf.jobs.loading import load_or_explain
+from padnet_hf.jobs.variants import needs_upcycling
 from vision_arguments import ModelArguments, PADArguments, kernel_options, shape_options
 
 _REMEDY = (
@@ -55,29 +56,18 @@ def check_model(config: PreTrainedConfig, source: str, pad: PADArguments, *, res
             f"{source!r} is a model of type {config.model_type!r}, but this script takes ResNets (resnet, pad_resnet): "
             "choose one with --model_name_or_path, or leave the option out for a new network"
         )
-    if resuming and own != pad.variant:
-        raise PADNetError(
-            f"checkpoint {source!r} is {own}, but asked for is {pad.variant}: resume with the options of the first run"
-        )
-    if pad.variant == "static" or resuming:
+    options = kernel_options(pad)
+    given = {name: value for name, value in options.items() if getattr(pad, name) is not None}
+    if not needs_upcycling(
+        source, config, own=own, asked=pad.variant, plain="static", option=option, given=given, resuming=resuming
+    ):
         return
-    if own == "partitioned":
-        raise PADNetError(
-            f"{source!r} is partitioned already (dynamic_ratio {config.partition.get('dynamic_ratio')}): leave out "
-            f"{option} to use it as it is, or start from its static or fully dynamic model"
-        )
-    if own == "fully dynamic":
-        for name, asked in kernel_options(pad).items():
-            found = getattr(config, name)
-            if getattr(pad, name) is not None and asked != found:
-                raise PADNetError(f"--{name} is {asked}, but {source!r} has {found}: leave out --{name}")
-    elif config.model_type == "pad_resnet":
+    if config.model_type == "pad_resnet":
         raise PADNetError(
             f"{source!r} is a static PAD-ResNet, which {option} cannot make dynamic: start from a stock ResNet, or "
             "from a new network"
         )
-    else:
-        PADResNetConfig.from_dense(config, **kernel_options(pad))
+    PADResNetConfig.from_dense(config, **options)
 
 
 def label_fields(data: ImageData, config: PreTrainedConfig | None, *, training: bool) -> dict[str, Any]:

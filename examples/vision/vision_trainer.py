@@ -7,15 +7,15 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 from rich.table import Table
-from transformers import ConvNextImageProcessorPil, EvalPrediction, PreTrainedModel, TrainerCallback, TrainingArguments
+from transformers import ConvNextImageProcessorPil, EvalPrediction, PreTrainedModel, TrainingArguments
 from transformers.utils import is_matplotlib_available
 
 from augmentation import Augmentation, AugmentingTrainer
 from confusion import draw_confusions
 from image_metric import ImageMetric, count_confusions, per_class_accuracy
-from padnet_hf import CalibrationBatches, IMPCallback, PartitionConfig, TemperatureCallback
+from padnet_hf import PartitionConfig, TemperatureCallback
 from padnet_hf.jobs.output_folder import write_json
-from padnet_hf.jobs.trainer_steps import record
+from padnet_hf.jobs.trainer_steps import partition_callbacks, record
 from pixels import PixelCollator, PixelSet
 from vision_model import variant_of
 
@@ -51,18 +51,9 @@ def build_trainer(
     `temperature` holds the arguments of TemperatureCallback; a sigmoid attention has none unless they are given.
     """
     collator = PixelCollator(processor)
-    callbacks: list[TrainerCallback] = []
+    callbacks = partition_callbacks(partition, sets.get("train"), collator, training)
     if variant_of(model.config) != "static" and (temperature or model.config.attention == "softmax"):
         callbacks.append(TemperatureCallback(**temperature))
-    if partition is not None:
-        batches = CalibrationBatches(
-            sets["train"],
-            collator,
-            batch_size=training.per_device_train_batch_size,
-            num_batches=partition.num_batches,
-            seed=partition.seed,
-        )
-        callbacks.append(IMPCallback(batches, partition))
     return AugmentingTrainer(
         augmentation=augmentation,
         model=model,

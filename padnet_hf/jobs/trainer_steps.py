@@ -5,13 +5,33 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from transformers import PreTrainedModel, Trainer
+from torch.utils.data import Dataset
+from transformers import DataCollator, PreTrainedModel, Trainer, TrainerCallback, TrainingArguments
 from transformers.utils import is_matplotlib_available
 
 from padnet_hf.jobs.output_folder import remove_earlier_run, write_json, write_run_config
+from padnet_hf.partition.config import PartitionConfig
+from padnet_hf.training.calibration import CalibrationBatches
+from padnet_hf.training.callbacks import IMPCallback
 from padnet_hf.version import __version__
 
 logger = logging.getLogger(__name__)
+
+
+def partition_callbacks(
+    partition: PartitionConfig | None, dataset: Dataset | None, collator: DataCollator, training: TrainingArguments
+) -> list[TrainerCallback]:
+    """The callback that partitions the model while the Trainer is built, if there is a partition to make."""
+    if partition is None:
+        return []
+    batches = CalibrationBatches(
+        dataset,
+        collator,
+        batch_size=training.per_device_train_batch_size,
+        num_batches=partition.num_batches,
+        seed=partition.seed,
+    )
+    return [IMPCallback(batches, partition)]
 
 
 def start_run(trainer: Trainer, options: Mapping[str, Any], *, resuming: bool) -> None:
