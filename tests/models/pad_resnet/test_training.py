@@ -176,6 +176,14 @@ def test_the_schedule_counts_steps_where_max_steps_is_given(make_trainer: Callab
     assert trainer.model.config.temperature == pytest.approx(5)
 
 
+def test_half_of_a_run_is_half_of_its_steps_where_max_steps_is_given(make_trainer: Callable[..., Trainer]) -> None:
+    trainer = make_trainer(max_steps=8, num_train_epochs=30, save_strategy="no")
+    seen: list[float] = []
+    trainer.model.register_forward_pre_hook(lambda model, _: seen.append(model.config.temperature))
+    trainer.train()
+    assert seen == pytest.approx([31, 23.5, 16, 8.5, 1, 1, 1, 1])
+
+
 def test_accumulated_batches_count_as_one_step(make_trainer: Callable[..., Trainer]) -> None:
     trainer = make_trainer(save_strategy="no", per_device_train_batch_size=4, gradient_accumulation_steps=2)
     seen: list[float] = []
