@@ -58,6 +58,29 @@ def check_temperature(temperature: float) -> float:
     return float(temperature)
 
 
+class PairedLinear(nn.Linear):
+    """A linear layer that starts with outputs in pairs z and -z (a last single one zero), at random.
+
+    With equal kernels and equal weights no gradient would ever tell the kernels apart, and with other weights a
+    sigmoid's would not sum to one.
+    """
+
+    @torch.no_grad()
+    def reset_parameters(self) -> None:
+        """Start as nn.Linear does, in pairs and without bias."""
+        super().reset_parameters()
+        self.weight.copy_(self.paired(self.weight))
+        nn.init.zeros_(self.bias)
+
+    @staticmethod
+    def paired(rows: Tensor) -> Tensor:
+        """A copy whose every second row is the negative of the one before it, a last single row zero."""
+        rows, half = rows.clone(), rows.shape[0] // 2
+        rows[1 : 2 * half : 2] = -rows[: 2 * half : 2]
+        rows[2 * half :] = 0
+        return rows
+
+
 class KernelAttention(nn.Module):
     """Global average pool, C -> max(C // reduction, 1) without bias, ReLU, -> E, weights (upstream's layers).
 
@@ -73,23 +96,7 @@ class KernelAttention(nn.Module):
         attention_named(function)
         hidden = max(in_channels // reduction, 1)
         self.squeeze = nn.Linear(in_channels, hidden, bias=False)
-        self.score = nn.Linear(hidden, num_kernels)
-        self.reset_parameters()
-
-    @torch.no_grad()
-    def reset_parameters(self) -> None:
-        """Start at random: with equal kernels and equal weights no gradient would ever tell the kernels apart."""
-        nn.init.kaiming_normal_(self.squeeze.weight, mode="fan_out", nonlinearity="relu")
-        nn.init.kaiming_normal_(self.score.weight, mode="fan_out", nonlinearity="relu")
-        nn.init.zeros_(self.score.bias)
-        self.pair(self.score.weight)
-
-    @staticmethod
-    def pair(rows: Tensor) -> None:
-        """Make every second row the negative of the one before it, a last single row zero: logits in pairs z and -z."""
-        half = rows.shape[0] // 2
-        rows[1 : 2 * half : 2] = -rows[: 2 * half : 2]
-        rows[2 * half :] = 0
+        self.score = PairedLinear(hidden, num_kernels)
 
     def forward(self, inputs: Tensor) -> Tensor:
         """inputs (B, C, height, width) -> weights (B, E), float32 at least."""

@@ -45,9 +45,10 @@ def mixed_conv2d(
 def mix_outputs(inputs: Tensor, shares: Tensor, kernels: Tensor, geometry: Geometry) -> Tensor:
     """The convolution is linear in its kernel: with kernels (E, O, C, height, width), mix the E outputs."""
     outputs = F.conv2d(inputs, kernels.flatten(0, 1).to(inputs.dtype), None, *geometry)
-    apart = outputs.reshape(len(inputs), len(kernels), -1)
-    mixed = torch.bmm(shares.to(apart.dtype).unsqueeze(1), apart)
-    return mixed.view(len(inputs), kernels.shape[1], *outputs.shape[2:])
+    shape = (len(inputs), kernels.shape[1], *outputs.shape[2:])
+    apart = outputs.reshape(len(inputs), len(kernels), math.prod(shape[1:]))
+    mixed = torch.bmm(shares.to(apart.dtype).unsqueeze(1), apart).view(shape)
+    return mixed.contiguous(memory_format=output_layout(inputs))
 
 
 class _MixedConv(torch.autograd.Function):

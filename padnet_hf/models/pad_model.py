@@ -202,4 +202,4 @@ def _load_dense(
     model = dense_class(stock).to(dense.dtype)
     base: dict[str, Tensor] = getattr(dense, dense.base_model_prefix, dense).state_dict()
     getattr(model, model.base_model_prefix, model).load_state_dict(base, strict=False)
-    return model
+    return model.to(dense.device).train(dense.training)

@@ -106,6 +106,11 @@ def test_any_batch(form: str, batch: int) -> None:
     assert_same(run(conv, inputs), run(slow, inputs, lambda x: reference_conv(slow, x, **fields)))
 
 
+def test_an_empty_batch_gives_an_empty_batch() -> None:
+    for form in FORMS:
+        assert make_conv(form, kernel_size=3)(make_inputs(0)).shape == (0, 8, 4, 5)
+
+
 @pytest.mark.parametrize("form", FORMS)
 def test_samples_do_not_depend_on_their_batch(form: str) -> None:
     conv, inputs = make_conv(form, **SHAPES["3x3"]), make_inputs(5)

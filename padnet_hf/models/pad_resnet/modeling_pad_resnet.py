@@ -10,12 +10,12 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 from transformers.backbone_utils import BackboneMixin
-from transformers.initialization import copy_, kaiming_normal_, zeros_
+from transformers.initialization import copy_, zeros_
 from transformers.models.resnet import modeling_resnet as resnet
 
 from padnet_hf.errors import PADNetError
 from padnet_hf.layers.dynamic_conv import PADDynamicConv2d
-from padnet_hf.layers.kernel_attention import KernelAttention, check_temperature
+from padnet_hf.layers.kernel_attention import KernelAttention, PairedLinear, check_temperature
 from padnet_hf.layers.sample_conv import Geometry
 from padnet_hf.models.pad_model import PADModelMixin
 from padnet_hf.models.pad_resnet.configuration_pad_resnet import PADResNetConfig
@@ -95,13 +95,9 @@ class PADResNetPreTrainedModel(PADModelMixin, resnet.ResNetPreTrainedModel):
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
         super()._init_weights(module)
-        if isinstance(module, KernelAttention):
-            for linear in (module.squeeze, module.score):
-                kaiming_normal_(linear.weight, mode="fan_out", nonlinearity="relu")
-            zeros_(module.score.bias)
-            paired = module.score.weight.clone()
-            module.pair(paired)
-            copy_(module.score.weight, paired)
+        if isinstance(module, PairedLinear):
+            copy_(module.weight, module.paired(module.weight))
+            zeros_(module.bias)
 
 
 def _make_dynamic(model: nn.Module, config: PADResNetConfig) -> None:

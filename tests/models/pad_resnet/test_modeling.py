@@ -121,3 +121,21 @@ def test_set_temperature_reaches_every_attention_and_the_configuration(
         with pytest.raises(PADNetError, match="temperature is"):
             upcycled.set_temperature(wrong)
     assert upcycled.config.temperature == 12
+
+
+def test_a_new_model_starts_with_logits_of_attention_in_pairs() -> None:
+    model = PADResNetModel(PADResNetConfig(hidden_sizes=[32, 64], depths=[1, 1]))
+    attentions = [module for module in model.modules() if isinstance(module, KernelAttention)]
+    assert attentions
+    for attention in attentions:
+        assert attention.score.weight[0].any()
+        assert torch.equal(attention.score.weight[1], -attention.score.weight[0])
+        assert not attention.score.bias.any()
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_a_model_from_another_class_keeps_its_mode(dense: ResNetForImageClassification, training: bool) -> None:
+    was = dense.training
+    model = PADResNetModel.from_dense(dense.train(training))
+    dense.train(was)
+    assert all(module.training is training for module in model.modules())
