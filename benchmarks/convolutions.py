@@ -18,6 +18,7 @@ OURS = "fully dynamic"
 ELEMENT = f"element {RATIO}"
 UNIT = f"unit {RATIO}"
 UNIT_FUSED = f"unit {RATIO}, fused"
+NETWORK_VARIANTS = (PLAIN, PLAIN_FUSED, UPSTREAM, OURS, ELEMENT, UNIT, UNIT_FUSED)
 
 SMALL = PADResNetConfig(
     embedding_size=16,

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from benchmarks.convolutions import (
     ELEMENT,
+    NETWORK_VARIANTS,
     OURS,
     PLAIN,
     PLAIN_FUSED,
@@ -43,7 +44,6 @@ from padnet_hf import PADResNetConfig, PADResNetForImageClassification
 
 NETWORKS = {"ResNet-50": RESNET_50, "small ResNet": SMALL}
 LAYER_VARIANTS = (PLAIN, UPSTREAM, OURS, ELEMENT, UNIT)
-NETWORK_VARIANTS = (PLAIN, PLAIN_FUSED, UPSTREAM, OURS, ELEMENT, UNIT, UNIT_FUSED)
 TARGETS = {
     ("inference", OURS, UPSTREAM): 0.35,
     ("inference", UNIT, UPSTREAM): 0.25,

@@ -8,7 +8,11 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from benchmarks.convolutions import NETWORK_VARIANTS
+
 _COLORS = ("#999999", "#7570b3", "#d95f02", "#e6ab02", "#1b9e77")
+
+_VARIANT_COLORS = dict(zip(NETWORK_VARIANTS, (*_COLORS, "#66a61e", "#a6761d"), strict=True))
 
 
 def draw_experts(results: dict[str, Any], path: Path) -> None:
@@ -70,12 +74,12 @@ def draw_convolutions(results: dict[str, Any], path: Path) -> None:
         if line == 0:
             figure.legend(*axes.get_legend_handles_labels(), loc="outside lower left", ncols=7, frameon=False)
     axes = figure.add_subplot(grid[:, 1])
-    peaks = [row["peak_bytes"] / 2**20 for row in results["memory"]]
-    names = [row["variant"].replace(" ", "\n") for row in results["memory"]]
-    axes.bar(names, peaks, color=_COLORS[: len(peaks)])
     for place, row in enumerate(results["memory"]):
-        axes.text(place, peaks[place], f"{row['ratio']:.2f}", ha="center", va="bottom")
-    axes.set(title=f"{results['memory'][0]['network']}, peak memory of inference", ylabel="MiB")
+        height = row["peak_bytes"] / 2**20
+        axes.bar(place, height, color=_VARIANT_COLORS[row["variant"]])
+        axes.text(place, height, f"{row['ratio']:.2f}", ha="center", va="bottom")
+    memory = results["memory"][0]
+    axes.set(title=f"peak memory of inference\n{memory['network']}, batch {memory['batch']}", ylabel="MiB", xticks=[])
     axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(path, dpi=120)
 
@@ -89,8 +93,8 @@ def _draw_networks(axes: Axes, rows: list[dict[str, Any]], title: str) -> None:
         places = [cases.index((row["mode"], row["batch"])) + (number + 0.5) * width - 0.4 for row in found]
         spread = [row["to plain"] for row in found]
         errors = [[s["median"] - s["lower"] for s in spread], [s["upper"] - s["median"] for s in spread]]
-        color = (*_COLORS, "#66a61e", "#a6761d")[number]
-        axes.bar(places, [s["median"] for s in spread], width, yerr=errors, color=color, label=name, capsize=2)
+        heights, color = [s["median"] for s in spread], _VARIANT_COLORS[name]
+        axes.bar(places, heights, width, yerr=errors, color=color, label=name, capsize=2)
     axes.axhline(1, color="black", linewidth=0.8)
     axes.set_xticks(range(len(cases)), [f"{mode}\nbatch {batch}" for mode, batch in cases])
     axes.set(title=title, ylabel="time, plain network = 1")
