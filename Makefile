@@ -24,6 +24,9 @@ LOCAL_DATA := $(or $(findstring --data_dir,$(ARGS)),$(findstring --train_file,$(
 NEEDS_HUB := $(or $(findstring --model_name_or_path,$(ARGS)),$(findstring --dataset_name,$(ARGS)),$(if $(LOCAL_DATA),,$(findstring --task_name,$(ARGS))))
 HF_HUB_OFFLINE ?= $(if $(NEEDS_HUB),0,1)
 
+# Threads that wait give their core away: on a machine with other work, spinning ones stall each other, several times over.
+export OMP_WAIT_POLICY ?= passive
+
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help setup glue vision test test-slow lint format bench clean
