@@ -185,9 +185,7 @@ class _Interleave(torch.autograd.Function):
     @staticmethod
     def forward(dynamic: Tensor, static: Tensor, dynamic_index: Tensor, static_index: Tensor) -> Tensor:
         order = torch.cat([dynamic_index, static_index]).argsort()
-        outputs = torch.cat([dynamic, static], dim=1).index_select(
-            1, order
-        )  # faster than writing to scattered channels
+        outputs = torch.cat([dynamic, static], dim=1).index_select(1, order)  # faster than scattered writing
         return outputs.contiguous(memory_format=output_layout(static))
 
     @staticmethod

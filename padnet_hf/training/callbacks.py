@@ -91,10 +91,6 @@ class TemperatureCallback(TrainerCallback):
         done = min(epoch / length, 1)
         return self.initial + done * (self.final - self.initial)
 
-    def _set(self, args: TrainingArguments, state: TrainerState, model: HasTemperature) -> None:
-        num_epochs = state.num_train_epochs if args.max_steps > 0 else args.num_train_epochs
-        model.set_temperature(self.temperature_at(state.epoch or 0, num_epochs))
-
     def on_train_begin(
         self,
         args: TrainingArguments,
@@ -119,15 +115,7 @@ class TemperatureCallback(TrainerCallback):
         **kwargs: Any,
     ) -> None:
         """Set the temperature of this step."""
-        self._set(args, state, model)
+        num_epochs = state.num_train_epochs if args.max_steps > 0 else args.num_train_epochs
+        model.set_temperature(self.temperature_at(state.epoch or 0, num_epochs))
 
-    def on_train_end(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        model: HasTemperature | None = None,
-        **kwargs: Any,
-    ) -> None:
-        """Leave the model with the temperature that the last step ends with."""
-        self._set(args, state, model)
+    on_train_end = on_step_begin  # leaves the model with the temperature that the last step ends with
