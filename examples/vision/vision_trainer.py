@@ -14,7 +14,7 @@ from augmentation import Augmentation, AugmentingTrainer
 from confusion import draw_confusions
 from image_metric import ImageMetric, count_confusions, per_class_accuracy
 from padnet_hf import PartitionConfig, TemperatureCallback
-from padnet_hf.jobs.output_folder import write_json
+from padnet_hf.hub.whole_files import write_json
 from padnet_hf.jobs.trainer_steps import partition_callbacks, record
 from pixels import PixelCollator, PixelSet
 from vision_model import variant_of

@@ -1,7 +1,6 @@
 """What stands in --output_dir: protecting an earlier run, resuming it, and saying what was asked for."""
 
 import json
-import os
 import re
 import shutil
 from collections.abc import Mapping
@@ -12,6 +11,7 @@ from safetensors import SafetensorError, safe_open
 from transformers.trainer_callback import TrainerState
 
 from padnet_hf.errors import PADNetError
+from padnet_hf.hub.whole_files import write_json
 
 RUN_CONFIG = "run_config.json"
 _MAY_DIFFER = frozenset(
@@ -115,14 +115,6 @@ def check_same_run(asked: Mapping[str, Any], checkpoint: str) -> None:
 def write_run_config(folder: str, options: Mapping[str, Any], version: str) -> None:
     """Say in run_config.json what was asked for; the file is there whole or not at all."""
     write_json(Path(folder, RUN_CONFIG), {"padnet_hf": version, "options": dict(options)})
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Write under another name first, then rename."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f"{path.name}.unfinished")
-    unfinished.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    os.replace(unfinished, path)
 
 
 def remove_earlier_run(folder: str) -> None:

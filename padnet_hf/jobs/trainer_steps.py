@@ -9,7 +9,8 @@ from torch.utils.data import Dataset
 from transformers import DataCollator, PreTrainedModel, Trainer, TrainerCallback, TrainingArguments
 from transformers.utils import is_matplotlib_available
 
-from padnet_hf.jobs.output_folder import remove_earlier_run, write_json, write_run_config
+from padnet_hf.hub.whole_files import write_json
+from padnet_hf.jobs.output_folder import remove_earlier_run, write_run_config
 from padnet_hf.partition.config import PartitionConfig
 from padnet_hf.training.calibration import CalibrationBatches
 from padnet_hf.training.callbacks import IMPCallback

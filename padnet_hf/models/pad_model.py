@@ -5,22 +5,22 @@ from os import PathLike
 from typing import Any, ClassVar, Self
 
 import torch
-from safetensors import SafetensorError
 from torch import Tensor
 from transformers import AutoConfig, PreTrainedModel
 from transformers.configuration_utils import PreTrainedConfig
 from transformers.initialization import copy_, no_init_weights, normal_, zeros_
 
-from padnet_hf.errors import PADCheckpointError, PADNetError
+from padnet_hf.errors import PADNetError
+from padnet_hf.models.checkpoint import PADCheckpointMixin
 from padnet_hf.models.upcycle import load_copies, merged_state
-from padnet_hf.partition.layer import hash_masks, mask_groups, pad_layers, pad_weights
-from padnet_hf.partition.packing import first_positions, unpack_mask
+from padnet_hf.partition.layer import pad_layers, pad_weights
+from padnet_hf.partition.packing import first_positions
 from padnet_hf.partition.report import PartitionReport, report
-from padnet_hf.partition.weight import Granularity, PADWeight
+from padnet_hf.partition.weight import PADWeight
 from padnet_hf.version import __version__
 
 
-class PADModelMixin(PreTrainedModel):
+class PADModelMixin(PADCheckpointMixin):
     """Base class of PAD models, before transformers' own base class of the family.
 
     A subclass names its stock counterpart (`dense_class`), and how the names of its PADWeights differ from the names of
@@ -46,9 +46,6 @@ class PADModelMixin(PreTrainedModel):
             self._name_in_base(name): weight.num_dynamic for name, weight in pad_weights(self).items()
         }
         self.config.partition = {**record, "padnet_hf_version": __version__}
-
-    def _hash_masks(self, granularity: Granularity) -> str:
-        return hash_masks(group.weights[0].mask() for group in mask_groups(self, granularity))
 
     def cache_built_weights(self, cache: bool = True) -> None:
         """In evaluation without gradients, keep element-partitioned weights built (more memory, less time) or not."""
@@ -93,52 +90,6 @@ class PADModelMixin(PreTrainedModel):
 
     def _initial_std(self, weight: PADWeight) -> float:
         return self.config.initializer_range
-
-    # Loading
-
-    @classmethod
-    def from_pretrained(cls, *args: Any, **kwargs: Any) -> Any:
-        """transformers' from_pretrained, and then a check that masks and configuration belong together."""
-        source = str(args[0] if args else kwargs.get("pretrained_model_name_or_path"))
-        try:
-            loaded = super().from_pretrained(*args, **kwargs)
-        except SafetensorError as error:
-            raise PADCheckpointError(f"the weights in {source!r} are damaged, get them again: {error}") from error
-        except RuntimeError as error:
-            if "ignore_mismatched_sizes" not in str(error):
-                raise
-            raise PADCheckpointError(
-                f"tensors in {source!r} have other sizes than its configuration asks for (see the report above). "
-                "Either config.json (dynamic_counts) was not saved with these weights: get both again; or you changed "
-                "a size, num_labels for instance: pass ignore_mismatched_sizes=True to start those tensors anew."
-            ) from error
-        (loaded[0] if isinstance(loaded, tuple) else loaded).check_masks()
-        return loaded
-
-    def check_masks(self) -> None:
-        """Raise PADCheckpointError if a mask has not its count of set bits, or the masks are not those recorded."""
-        for name, weight in pad_weights(self).items():
-            if weight.mask_bits is None or weight.mask_bits.is_meta:
-                continue
-            num_set = int(unpack_mask(weight.mask_bits, weight.mask_bits.numel() * 8).sum())
-            if num_set != weight.num_dynamic or int(weight.mask().sum()) != num_set:
-                raise PADCheckpointError(
-                    f"the mask of {name} has {num_set} set bits, but dynamic_counts says {weight.num_dynamic}; the "
-                    "checkpoint is damaged, download or save it again."
-                )
-        record = self.config.partition or {}
-        if not record.get("mask_hash") or record.get("granularity") not in ("element", "unit"):
-            return
-        weights = [group.weights[0] for group in mask_groups(self, record["granularity"])]
-        if any(weight.values.is_meta for weight in weights):
-            return
-        if record["granularity"] == "unit" and not all(weight.ordered for weight in weights):
-            return  # the units of a feed-forward layer are stored in their new order, without a mask
-        if (found := self._hash_masks(record["granularity"])) != record["mask_hash"]:
-            raise PADCheckpointError(
-                f"the masks have the hash {found[:12]}..., but the partition recorded {record['mask_hash'][:12]}...; "
-                "the checkpoint is damaged or its config.json belongs to another one."
-            )
 
     # From dense and back
 

@@ -1,19 +1,19 @@
 """Configuration of PAD-BERT."""
 
-from typing import Any, Self
+from typing import Any
 
 from huggingface_hub.dataclasses import strict
 from transformers import BertConfig
 
 from padnet_hf.errors import PADNetError
-from padnet_hf.models.config_from_dense import dense_fields, stock_fields
+from padnet_hf.models.pad_config import PADConfigMixin
 
 
 @strict
-class PADBertConfig(BertConfig):
+class PADBertConfig(PADConfigMixin, BertConfig):
     """BERT whose feed-forward layers are mixtures of experts, fully or partially dynamic.
 
-    Attributes beside BertConfig's:
+    Attributes beside BertConfig's and PADConfigMixin's:
         num_experts: E, copies of each dynamic feed-forward network (upstream: 8).
         num_experts_per_tok: K, experts that each token passes, 1 to E (upstream: 2).
         moe_layers: indices of the layers that are dynamic; None for all.
@@ -22,11 +22,19 @@ class PADBertConfig(BertConfig):
         router_init_std: standard deviation of the router's initial weights (upstream: 0).
         balance_loss_coef: weight of the balance loss in the training loss (upstream: 1e-2).
         output_router_logits: whether outputs carry the router logits of every dynamic layer.
-        dynamic_counts: after partition, the number of dynamic elements or units of every PADWeight by name.
-        partition: after partition, how it was made: PartitionConfig, samples, mask hash, package version.
     """
 
     model_type = "pad_bert"
+    dense_class = BertConfig
+    auto_classes = {
+        "AutoConfig": "PADBertConfig",
+        "AutoModel": "PADBertModel",
+        "AutoModelForMaskedLM": "PADBertForMaskedLM",
+        "AutoModelForMultipleChoice": "PADBertForMultipleChoice",
+        "AutoModelForQuestionAnswering": "PADBertForQuestionAnswering",
+        "AutoModelForSequenceClassification": "PADBertForSequenceClassification",
+        "AutoModelForTokenClassification": "PADBertForTokenClassification",
+    }
     keys_to_ignore_at_inference = ["past_key_values", "task_loss", "balance_loss", "router_logits"]
 
     num_experts: int = 8
@@ -37,8 +45,6 @@ class PADBertConfig(BertConfig):
     router_init_std: float | int = 0.0
     balance_loss_coef: float | int = 1e-2
     output_router_logits: bool = False
-    dynamic_counts: dict | None = None
-    partition: dict | None = None
 
     def __post_init__(self, **kwargs: Any) -> None:
         super().__post_init__(**kwargs)
@@ -64,22 +70,11 @@ class PADBertConfig(BertConfig):
         for name in ("router_noise_epsilon", "router_init_std", "balance_loss_coef"):
             check(getattr(self, name) >= 0, name, "0 or larger")
         check(not self.is_decoder, "is_decoder", "False: PAD-BERT is an encoder")
-        granularity = (self.partition or {}).get("granularity", "element")
-        if granularity not in ("element", "unit"):
-            raise PADNetError(f"partition['granularity'] is {granularity!r}, but must be 'element' or 'unit'.")
+        self._check_origin()
 
     def is_moe_layer(self, layer: int) -> bool:
         """Whether the feed-forward layer of this BERT layer is dynamic."""
         return self.moe_layers is None or layer in self.moe_layers
-
-    @classmethod
-    def from_dense(cls, dense: BertConfig, **fields: Any) -> Self:
-        """The configuration of `dense` with these fields set or changed. Raises PADNetError for an unknown field."""
-        return cls(**dense_fields(dense, cls, fields))
-
-    def to_dense(self) -> BertConfig:
-        """The configuration of the stock model: the same without what PAD-BERT adds."""
-        return BertConfig(**stock_fields(self, PADBertConfig))
 
 
 __all__ = ["PADBertConfig"]

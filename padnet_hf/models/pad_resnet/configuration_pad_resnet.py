@@ -1,20 +1,20 @@
 """Configuration of PAD-ResNet."""
 
-from typing import Any, Self
+from typing import Any
 
 from huggingface_hub.dataclasses import strict
 from transformers import ResNetConfig
 
 from padnet_hf.errors import PADNetError
 from padnet_hf.layers.kernel_attention import attention_named, check_temperature
-from padnet_hf.models.config_from_dense import dense_fields, stock_fields
+from padnet_hf.models.pad_config import PADConfigMixin
 
 
 @strict
-class PADResNetConfig(ResNetConfig):
+class PADResNetConfig(PADConfigMixin, ResNetConfig):
     """ResNet whose convolutions are dynamic, fully or partially.
 
-    Attributes beside ResNetConfig's:
+    Attributes beside ResNetConfig's and PADConfigMixin's:
         num_kernels: E, kernels of each dynamic convolution (upstream: 4).
         reduction: channels by hidden channels of the attention over kernels (upstream: 16).
         attention: "softmax" (upstream), "sigmoid", or a name given to `register_attention`.
@@ -25,11 +25,16 @@ class PADResNetConfig(ResNetConfig):
             than transformers' 7, 2, True suit small images.
         image_size: height and width for which the report counts multiply-adds; any other size can be used.
         fused: whether batch norms are folded into the convolutions, for inference; see `fuse`.
-        dynamic_counts: after partition, the number of dynamic elements or channels of every PADWeight by name.
-        partition: after partition, how it was made: PartitionConfig, samples, mask hash, package version.
     """
 
     model_type = "pad_resnet"
+    dense_class = ResNetConfig
+    auto_classes = {
+        "AutoConfig": "PADResNetConfig",
+        "AutoModel": "PADResNetModel",
+        "AutoModelForImageClassification": "PADResNetForImageClassification",
+        "AutoBackbone": "PADResNetBackbone",
+    }
 
     num_kernels: int = 4
     reduction: int = 16
@@ -41,8 +46,6 @@ class PADResNetConfig(ResNetConfig):
     stem_pool: bool = True
     image_size: int = 224
     fused: bool = False
-    dynamic_counts: dict | None = None
-    partition: dict | None = None
 
     def __post_init__(self, **kwargs: Any) -> None:
         super().__post_init__(**kwargs)
@@ -55,16 +58,12 @@ class PADResNetConfig(ResNetConfig):
             raise PADNetError(
                 f"hidden_sizes {self.hidden_sizes} and depths {self.depths} must have one entry for each stage."
             )
+        self._check_origin()
 
     @property
     def has_stock_stem(self) -> bool:
         """Whether transformers' ResNet has the same first layers."""
         return (self.stem_kernel_size, self.stem_stride, self.stem_pool) == (7, 2, True)
-
-    @classmethod
-    def from_dense(cls, dense: ResNetConfig, **fields: Any) -> Self:
-        """The configuration of `dense` with these fields set or changed. Raises PADNetError for an unknown field."""
-        return cls(**dense_fields(dense, cls, fields))
 
     def to_dense(self) -> ResNetConfig:
         """The configuration of the stock model. Raises PADNetError if it cannot have this model's stem."""
@@ -74,7 +73,7 @@ class PADResNetConfig(ResNetConfig):
                 f"model has stem_kernel_size={self.stem_kernel_size}, stem_stride={self.stem_stride}, "
                 f"stem_pool={self.stem_pool}, fused={self.fused}: no stock model is equal to it."
             )
-        return ResNetConfig(**stock_fields(self, PADResNetConfig))
+        return super().to_dense()
 
 
 __all__ = ["PADResNetConfig"]

@@ -1,0 +1,80 @@
+"""What safetensors headers say about a checkpoint, held against the model that its configuration asks for.
+
+Nothing of the values is read, and no memory taken for them: the model may be on the meta device.
+"""
+
+from collections.abc import Iterable, Mapping
+from os import PathLike
+
+import torch
+from huggingface_hub import parse_local_safetensors_file_metadata
+from huggingface_hub.errors import SafetensorsParsingError
+from huggingface_hub.utils import TensorInfo
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from padnet_hf.errors import PADCheckpointError
+from padnet_hf.partition.layer import pad_layers
+
+_FLOATS = frozenset(("F64", "F32", "F16", "BF16"))
+_EXACT = {torch.uint8: "U8", torch.int64: "I64", torch.int32: "I32", torch.bool: "BOOL"}
+
+
+def read_headers(files: Iterable[str | PathLike[str]]) -> dict[str, TensorInfo]:
+    """Tensors by name over all the files of a checkpoint. Raises PADCheckpointError for a damaged one."""
+    tensors: dict[str, TensorInfo] = {}
+    for file in files:
+        try:
+            tensors |= parse_local_safetensors_file_metadata(file).tensors
+        except (SafetensorsParsingError, ValueError, TypeError, KeyError, AttributeError) as error:
+            raise PADCheckpointError(f"the file {str(file)!r} is damaged, get it again: {error}") from error
+    return tensors
+
+
+def check_headers(model: PreTrainedModel, found: Mapping[str, TensorInfo], source: str) -> None:
+    """Raise PADCheckpointError unless the PAD layers' tensors, and all of a model of the same class, are as they must.
+
+    A head may be missing, or be another one, where the checkpoint is of another class of the family; transformers
+    reports that.
+    """
+    prefix = f"{model.base_model_prefix}."
+    own = {name.removeprefix(prefix): tensor for name, tensor in model.state_dict().items()}
+    there = {name.removeprefix(prefix): info for name, info in found.items()}
+    layers = tuple(f"{name.removeprefix(prefix)}." for name in pad_layers(model))
+    is_same_class = model.config.architectures == [type(model).__name__]
+    tied = {name.removeprefix(prefix) for name in model.all_tied_weights_keys}
+
+    def ours(names: Iterable[str]) -> list[str]:
+        return sorted(name for name in names if is_same_class or name.startswith(layers))
+
+    misshapen = [name for name in own.keys() & there.keys() if tuple(there[name].shape) != tuple(own[name].shape)]
+    for problem, names in (
+        ("are missing", ours(own.keys() - there.keys() - tied)),
+        ("belong to no part of the model", ours(there.keys() - own.keys())),
+        ("are of the wrong type", [_typed(name, own, there) for name in sorted(own) if _wrong_type(name, own, there)]),
+        (
+            "have other sizes than its configuration asks for (dynamic_counts among others)",
+            [_sized(name, own, there) for name in sorted(misshapen) if name.startswith(layers)],
+        ),
+    ):
+        if names:
+            more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+            raise PADCheckpointError(
+                f"{len(names)} tensors in {source!r} {problem}: {', '.join(names[:3])}{more}. The checkpoint is "
+                "damaged, or its config.json was not saved with these weights: get both again."
+            )
+
+
+def _wrong_type(name: str, own: Mapping[str, Tensor], there: Mapping[str, TensorInfo]) -> bool:
+    if name not in there:
+        return False
+    dtype = own[name].dtype
+    return there[name].dtype not in (_FLOATS if dtype.is_floating_point else (_EXACT[dtype],))
+
+
+def _typed(name: str, own: Mapping[str, Tensor], there: Mapping[str, TensorInfo]) -> str:
+    return f"{name} ({there[name].dtype}, not {str(own[name].dtype).removeprefix('torch.')})"
+
+
+def _sized(name: str, own: Mapping[str, Tensor], there: Mapping[str, TensorInfo]) -> str:
+    return f"{name} ({tuple(there[name].shape)}, not {tuple(own[name].shape)})"

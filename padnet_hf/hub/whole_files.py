@@ -1,0 +1,64 @@
+"""Files that are there whole or not at all: written under another name, then renamed."""
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+
+from padnet_hf.errors import PADNetError
+
+_UNFINISHED = "_unfinished"
+"""Begins with what Trainer's uploads leave out."""
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file, its folder with it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f"{_UNFINISHED}.{path.name}")
+    unfinished.write_text(text, encoding="utf-8")
+    os.replace(unfinished, path)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write a JSON file, its folder with it."""
+    write_text(path, json.dumps(content, indent=2) + "\n")
+
+
+@contextmanager
+def filled_whole(folder: Path) -> Iterator[Path]:
+    """A new folder to write files to; they replace those of `folder` at the end of the block, if all went well.
+
+    Whatever happens before, the files of `folder` stay as they were. Weights left over from an earlier save, which
+    had other shards, are removed.
+
+    Raises PADNetError if the files cannot be written, for instance because the disk is full.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise PADNetError(f"cannot save to {str(folder)!r}: it is a file; give a folder.")
+    unfinished = folder / _UNFINISHED
+    try:
+        shutil.rmtree(unfinished, ignore_errors=True)  # of a process that was killed
+        unfinished.mkdir(parents=True)
+        yield unfinished
+        _move(unfinished, folder)
+    except (OSError, SafetensorError) as error:
+        raise PADNetError(
+            f"cannot save to {str(folder)!r}: {error}; what was there is unchanged. Make room, or give another folder."
+        ) from error
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def _move(source: Path, target: Path) -> None:
+    new = sorted(source.iterdir(), key=lambda path: path.name == "config.json")  # what names the weights comes last
+    old = {path.name for path in target.glob("model*.safetensors*")}
+    for path in new:
+        os.replace(path, target / path.name)
+    if any(path.name.startswith("model") and ".safetensors" in path.name for path in new):
+        for name in old - {path.name for path in new}:
+            (target / name).unlink()

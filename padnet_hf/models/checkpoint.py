@@ -1,0 +1,119 @@
+"""How a PAD model is saved and loaded: compact, whole, and checked."""
+
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from transformers import PreTrainedModel
+
+from padnet_hf.errors import PADCheckpointError, PADNetError
+from padnet_hf.hub.code_shim import auto_map, write_shim
+from padnet_hf.hub.headers import check_headers, read_headers
+from padnet_hf.hub.whole_files import filled_whole
+from padnet_hf.partition.layer import hash_masks, mask_groups, pad_weights
+from padnet_hf.partition.packing import unpack_mask
+from padnet_hf.partition.weight import Granularity
+from padnet_hf.version import __version__
+
+
+class PADCheckpointMixin(PreTrainedModel):
+    """save_pretrained and from_pretrained of PAD models."""
+
+    def save_pretrained(
+        self, save_directory: str | PathLike[str], is_main_process: bool = True, *args: Any, **kwargs: Any
+    ) -> None:
+        """transformers' save_pretrained; a folder's earlier files stay until all new ones are there.
+
+        Beside the weights, the folder gets the file of code that `trust_remote_code=True` runs (it imports this package).
+        Raises PADNetError if the files cannot be written.
+        """
+        if kwargs.get("distributed_checkpoint") or not self.should_save_on_this_rank(is_main_process):
+            super().save_pretrained(save_directory, is_main_process, *args, **kwargs)
+            return
+        self.config.auto_map = auto_map(self.config.auto_classes)
+        self.config.padnet_hf_version = __version__
+        with filled_whole(Path(save_directory)) as folder:
+            super().save_pretrained(folder, is_main_process, *args, **kwargs)
+            write_shim(folder, self.config.auto_classes)
+
+    @classmethod
+    def from_pretrained(cls, *args: Any, **kwargs: Any) -> Any:
+        """transformers' from_pretrained, from safetensors only; files, masks and configuration must belong together.
+
+        Raises PADCheckpointError if they do not, before memory is taken for the weights.
+        """
+        source = str(args[0] if args else kwargs.get("pretrained_model_name_or_path"))
+        if kwargs.setdefault("use_safetensors", True) is not True:
+            raise PADNetError(
+                f"use_safetensors is {kwargs['use_safetensors']!r}, but PAD models load safetensors only: other formats "
+                "are pickles, which can run any code. Leave it out."
+            )
+        try:
+            loaded = super().from_pretrained(*args, **kwargs)
+        except SafetensorError as error:
+            raise PADCheckpointError(f"the weights in {source!r} are damaged, get them again: {error}") from error
+        except OSError as error:
+            if "use_safetensors" not in str(error):
+                raise
+            raise PADCheckpointError(
+                f"{source!r} has no model.safetensors. Weights in other formats (pytorch_model.bin) are not loaded, they "
+                "can run any code: ask for the checkpoint in safetensors."
+            ) from error
+        except RuntimeError as error:
+            if "ignore_mismatched_sizes" not in str(error):
+                raise
+            raise PADCheckpointError(
+                f"tensors in {source!r} have other sizes than its configuration asks for (see the report above). "
+                "If you changed a size, num_labels for instance: pass ignore_mismatched_sizes=True to start those "
+                "tensors anew."
+            ) from error
+        (loaded[0] if isinstance(loaded, tuple) else loaded).check_masks()
+        return loaded
+
+    @staticmethod
+    def _load_pretrained_model(
+        model: "PADCheckpointMixin",
+        state_dict: Any,
+        checkpoint_files: list[str] | None,
+        load_config: Any,
+        **kwargs: Any,
+    ) -> Any:
+        """transformers' seam between the empty model and its values: the last moment to refuse for free."""
+        if checkpoint_files is not None and not load_config.is_quantized:
+            check_headers(model, read_headers(checkpoint_files), str(load_config.pretrained_model_name_or_path))
+        return PreTrainedModel._load_pretrained_model(model, state_dict, checkpoint_files, load_config, **kwargs)
+
+    @classmethod
+    def register_for_auto_class(cls, auto_class: str | type = "AutoModel") -> None:
+        """Do nothing: checkpoints carry their own code (padnet_hf/hub/code_shim.py), the package's is not copied."""
+
+    def check_masks(self) -> None:
+        """Raise PADCheckpointError if a mask has not its count of set bits, or the masks are not those recorded."""
+        for name, weight in pad_weights(self).items():
+            if weight.mask_bits is None or weight.mask_bits.is_meta:
+                continue
+            num_set = int(unpack_mask(weight.mask_bits, weight.mask_bits.numel() * 8).sum())
+            if num_set != weight.num_dynamic or int(weight.mask().sum()) != num_set:
+                raise PADCheckpointError(
+                    f"the mask of {name} has {num_set} set bits, but dynamic_counts says {weight.num_dynamic}; the "
+                    "checkpoint is damaged, download or save it again."
+                )
+        record = self.config.partition or {}
+        if not record.get("mask_hash") or record.get("granularity") not in ("element", "unit"):
+            return
+        weights = [group.weights[0] for group in mask_groups(self, record["granularity"])]
+        if any(weight.values.is_meta for weight in weights):
+            return
+        if record["granularity"] == "unit" and not all(weight.ordered for weight in weights):
+            return  # the units of a feed-forward layer are stored in their new order, without a mask
+        if (found := self._hash_masks(record["granularity"])) != record["mask_hash"]:
+            raise PADCheckpointError(
+                f"the masks have the hash {found[:12]}..., but the partition recorded {record['mask_hash'][:12]}...; "
+                "the checkpoint is damaged or its config.json belongs to another one."
+            )
+
+    @torch.no_grad()
+    def _hash_masks(self, granularity: Granularity) -> str:
+        return hash_masks(group.weights[0].mask() for group in mask_groups(self, granularity))

@@ -1,0 +1,99 @@
+"""What every PAD configuration adds to the stock one of its family, and the way from that one and back."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar, Self
+
+from packaging.version import InvalidVersion, Version
+from transformers.configuration_utils import PreTrainedConfig
+
+from padnet_hf.errors import PADCheckpointError, PADNetError
+from padnet_hf.version import __version__
+
+_IDENTITY = ("model_type", "architectures", "auto_map", "transformers_version", "_name_or_path")
+_LABELS = ("num_labels", "id2label", "label2id")
+
+
+@dataclass
+class PADConfigMixin:
+    """Base class of PAD configurations, before transformers' own of the family.
+
+    Attributes:
+        dynamic_counts: after partition, the number of dynamic elements or units of every PADWeight by name.
+        partition: after partition, how it was made: PartitionConfig, samples, mask hash, package version.
+        base_model: name on the Hub of the dense checkpoint that the model was upcycled from, if it has one.
+        padnet_hf_version: of the package that saved the checkpoint.
+    """
+
+    dense_class: ClassVar[type[PreTrainedConfig]]
+    auto_classes: ClassVar[Mapping[str, str]]
+    """Auto class -> class of this family, by name."""
+
+    dynamic_counts: dict | None = None
+    partition: dict | None = None
+    base_model: str | None = None
+    padnet_hf_version: str | None = None
+
+    def _check_origin(self) -> None:
+        """Raise PADNetError for a record of partition that no model can have, or a checkpoint of a newer package."""
+        granularity = (self.partition or {}).get("granularity", "element")
+        if granularity not in ("element", "unit"):
+            raise PADNetError(f"partition['granularity'] is {granularity!r}, but must be 'element' or 'unit'.")
+        if self.padnet_hf_version is not None and _minor(self.padnet_hf_version) > _minor(__version__):
+            raise PADCheckpointError(
+                f"the checkpoint was saved by padnet_hf {self.padnet_hf_version}, but installed is {__version__}, which "
+                "may not read it rightly: pip install --upgrade padnet_hf"
+            )
+
+    @classmethod
+    def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
+        """transformers' from_dict. Raises PADNetError for a configuration of another family, a dense one's say."""
+        found = config_dict.get("model_type", cls.model_type)
+        if found != cls.model_type:
+            dense = cls.dense_class.model_type
+            remedy = f"turn it into one with from_dense, padnet upcycle or --use_pad (of type {dense!r} only)"
+            raise PADNetError(f"this is a checkpoint of model type {found!r}, not of {cls.model_type!r}: {remedy}.")
+        return super().from_dict(config_dict, **kwargs)
+
+    @classmethod
+    def from_dense(cls, dense: PreTrainedConfig, **changed: Any) -> Self:
+        """The configuration of `dense` with these fields set or changed. Raises PADNetError for an unknown field."""
+        default = cls()
+        if unknown := sorted(name for name in changed if not hasattr(default, name)):
+            raise PADNetError(
+                f"{cls.__name__} has no field {unknown[0]!r}; its fields are those of {cls.dense_class.__name__} and "
+                f"{', '.join(cls._own_fields())}."
+            )
+        known = dense.to_dict()
+        for name in _IDENTITY:
+            known.pop(name, None)
+        if changed.keys() & set(_LABELS):
+            for name in _LABELS[1:]:
+                known.pop(name, None)
+        return cls(**known | changed)
+
+    def to_dense(self) -> PreTrainedConfig:
+        """The configuration of the stock model: the same without what the PAD family adds."""
+        known = self.to_dict()
+        for name in (*_IDENTITY, *self._own_fields()):
+            known.pop(name, None)
+        return self.dense_class(**known)
+
+    @classmethod
+    def _own_fields(cls) -> list[str]:
+        stock = {field.name for field in fields(cls.dense_class)}
+        return [field.name for field in fields(cls) if field.name not in stock]
+
+    @classmethod
+    def register_for_auto_class(cls, auto_class: str | type = "AutoConfig") -> None:
+        """Do nothing: checkpoints carry their own code (padnet_hf/hub/code_shim.py), the package's is not copied."""
+
+
+def _minor(version: str) -> tuple[int, ...]:
+    """Major and minor number: the form of checkpoints changes with these alone."""
+    try:
+        return Version(version).release[:2]
+    except (InvalidVersion, TypeError) as error:
+        raise PADCheckpointError(
+            f"padnet_hf_version in config.json is {version!r}, but must be a version like {__version__!r}."
+        ) from error
