@@ -11,3 +11,7 @@ class PADNetError(ValueError):
 
 class PADCheckpointError(PADNetError, RuntimeError):
     """A checkpoint that does not hold together; also a `RuntimeError`, as transformers' for misfits."""
+
+
+class PADHubError(PADNetError, OSError):
+    """What the Hub refused, or could not be asked; also an `OSError`, as transformers' for such."""

@@ -7,9 +7,8 @@ from typing import Any
 
 from torch.utils.data import Dataset
 from transformers import DataCollator, PreTrainedModel, Trainer, TrainerCallback, TrainingArguments
-from transformers.utils import is_matplotlib_available
 
-from padnet_hf.hub.whole_files import write_json
+from padnet_hf.hub.publishing import write_report
 from padnet_hf.jobs.output_folder import remove_earlier_run, write_run_config
 from padnet_hf.partition.config import PartitionConfig
 from padnet_hf.training.calibration import CalibrationBatches
@@ -51,14 +50,9 @@ def report_partition(model: PreTrainedModel, folder: str) -> None:
     if not hasattr(model, "partition_report"):
         return
     report = model.partition_report()
-    if not report.layers:
-        return
-    logger.info("%s", report)
-    write_json(Path(folder, "partition_report.json"), report.to_dict())
-    if model.is_partitioned and is_matplotlib_available():
-        report.plot(Path(folder, "partition.png"))
-    elif model.is_partitioned:
-        logger.warning("no partition.png: drawing needs matplotlib (pip install 'padnet_hf[plots]')")
+    if report.layers:
+        logger.info("%s", report)
+        write_report(Path(folder), report)
 
 
 def train(trainer: Trainer, checkpoint: str | None) -> dict[str, float]:

@@ -1,21 +1,27 @@
 """How a PAD model is saved and loaded: compact, whole, and checked."""
 
+from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
+from huggingface_hub import CommitInfo, EvalResult
 from safetensors import SafetensorError
-from transformers import PreTrainedModel
+from transformers import BaseImageProcessor, PreTrainedModel, PreTrainedTokenizerBase
 
 from padnet_hf.errors import PADCheckpointError, PADNetError
 from padnet_hf.hub.code_shim import auto_map, write_shim
 from padnet_hf.hub.headers import check_headers, read_headers
+from padnet_hf.hub.publishing import Repository, describe
 from padnet_hf.hub.whole_files import filled_whole
 from padnet_hf.partition.layer import hash_masks, mask_groups, pad_weights
 from padnet_hf.partition.packing import unpack_mask
 from padnet_hf.partition.weight import Granularity
 from padnet_hf.version import __version__
+
+_PUSH_OPTIONS = ("commit_message", "commit_description", "private", "revision", "create_pr", "tags", "token")
 
 
 class PADCheckpointMixin(PreTrainedModel):
@@ -26,17 +32,66 @@ class PADCheckpointMixin(PreTrainedModel):
     ) -> None:
         """transformers' save_pretrained; a folder's earlier files stay until all new ones are there.
 
-        Beside the weights, the folder gets the file of code that `trust_remote_code=True` runs (it imports this package).
+        Beside the weights, the folder gets the file of code that `trust_remote_code=True` runs: an import of this
+        package.
         Raises PADNetError if the files cannot be written.
         """
         if kwargs.get("distributed_checkpoint") or not self.should_save_on_this_rank(is_main_process):
             super().save_pretrained(save_directory, is_main_process, *args, **kwargs)
             return
+        push, repo_id = kwargs.pop("push_to_hub", False), kwargs.pop("repo_id", Path(save_directory).name)
+        to_hub = {name: kwargs.pop(name) for name in _PUSH_OPTIONS if name in kwargs}
         self.config.auto_map = auto_map(self.config.auto_classes)
         self.config.padnet_hf_version = __version__
         with filled_whole(Path(save_directory)) as folder:
             super().save_pretrained(folder, is_main_process, *args, **kwargs)
             write_shim(folder, self.config.auto_classes)
+        if push:
+            self.push_to_hub(repo_id, **to_hub)
+
+    def push_to_hub(
+        self,
+        repo_id: str,
+        *,
+        processing_class: PreTrainedTokenizerBase | BaseImageProcessor | None = None,
+        eval_results: Sequence[EvalResult] = (),
+        commit_message: str | None = None,
+        commit_description: str | None = None,
+        private: bool | None = None,
+        token: bool | str | None = None,
+        revision: str | None = None,
+        create_pr: bool = False,
+        max_shard_size: int | str = "50GB",
+        tags: Sequence[str] = (),
+    ) -> CommitInfo:
+        """Upload the compact checkpoint with its report, picture and model card to the Hub, in one commit.
+
+        Args:
+            repo_id: "org/name", or "name" for the token's owner; made if it is not there yet.
+            processing_class: tokenizer or image processor to upload with the model.
+            eval_results: for the card. A card that is there keeps what its owner wrote.
+
+        The other arguments are transformers'. Raises PADHubError, and leaves the repository as it was, if the Hub
+        refuses or the connection breaks.
+        """
+        repository = Repository(repo_id, private=private, token=token, revision=revision)
+        with TemporaryDirectory() as name:
+            folder = Path(name)
+            self.save_pretrained(folder, max_shard_size=max_shard_size)
+            if processing_class is not None:
+                processing_class.save_pretrained(folder)
+            describe(
+                folder,
+                self.config,
+                self.partition_report(),
+                repository=repository.name,
+                existing=repository.card(),
+                results=eval_results,
+                tags=tags or (),
+            )
+            return repository.upload(
+                folder, message=commit_message, description=commit_description, create_pr=create_pr
+            )
 
     @classmethod
     def from_pretrained(cls, *args: Any, **kwargs: Any) -> Any:
@@ -47,8 +102,8 @@ class PADCheckpointMixin(PreTrainedModel):
         source = str(args[0] if args else kwargs.get("pretrained_model_name_or_path"))
         if kwargs.setdefault("use_safetensors", True) is not True:
             raise PADNetError(
-                f"use_safetensors is {kwargs['use_safetensors']!r}, but PAD models load safetensors only: other formats "
-                "are pickles, which can run any code. Leave it out."
+                f"use_safetensors is {kwargs['use_safetensors']!r}, but PAD models load safetensors only: other "
+                "formats are pickles, which can run any code. Leave it out."
             )
         try:
             loaded = super().from_pretrained(*args, **kwargs)
@@ -58,8 +113,8 @@ class PADCheckpointMixin(PreTrainedModel):
             if "use_safetensors" not in str(error):
                 raise
             raise PADCheckpointError(
-                f"{source!r} has no model.safetensors. Weights in other formats (pytorch_model.bin) are not loaded, they "
-                "can run any code: ask for the checkpoint in safetensors."
+                f"{source!r} has no model.safetensors. Weights in other formats (pytorch_model.bin) are not loaded, "
+                "they can run any code: ask for the checkpoint in safetensors."
             ) from error
         except RuntimeError as error:
             if "ignore_mismatched_sizes" not in str(error):
@@ -74,11 +129,7 @@ class PADCheckpointMixin(PreTrainedModel):
 
     @staticmethod
     def _load_pretrained_model(
-        model: "PADCheckpointMixin",
-        state_dict: Any,
-        checkpoint_files: list[str] | None,
-        load_config: Any,
-        **kwargs: Any,
+        model: PreTrainedModel, state_dict: Any, checkpoint_files: list[str] | None, load_config: Any, **kwargs: Any
     ) -> Any:
         """transformers' seam between the empty model and its values: the last moment to refuse for free."""
         if checkpoint_files is not None and not load_config.is_quantized:

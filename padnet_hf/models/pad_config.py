@@ -41,8 +41,8 @@ class PADConfigMixin:
             raise PADNetError(f"partition['granularity'] is {granularity!r}, but must be 'element' or 'unit'.")
         if self.padnet_hf_version is not None and _minor(self.padnet_hf_version) > _minor(__version__):
             raise PADCheckpointError(
-                f"the checkpoint was saved by padnet_hf {self.padnet_hf_version}, but installed is {__version__}, which "
-                "may not read it rightly: pip install --upgrade padnet_hf"
+                f"the checkpoint was saved by padnet_hf {self.padnet_hf_version}, but installed is {__version__}, "
+                "which may not read it rightly: pip install --upgrade padnet_hf"
             )
 
     @classmethod

@@ -11,6 +11,7 @@ from transformers.configuration_utils import PreTrainedConfig
 from transformers.initialization import copy_, no_init_weights, normal_, zeros_
 
 from padnet_hf.errors import PADNetError
+from padnet_hf.hub.access import repository_name
 from padnet_hf.models.checkpoint import PADCheckpointMixin
 from padnet_hf.models.upcycle import load_copies, merged_state
 from padnet_hf.partition.layer import pad_layers, pad_weights
@@ -116,7 +117,8 @@ class PADModelMixin(PADCheckpointMixin):
                 f"{cls.__name__}.from_dense takes a checkpoint of model type {family!r}, but {_describe(dense)} is of "
                 f"type {stock.model_type!r}."
             )
-        target = cls.config_class.from_dense(stock, **config)
+        name = dense.name_or_path if isinstance(dense, PreTrainedModel) else dense
+        target = cls.config_class.from_dense(stock, **{"base_model": repository_name(name)} | config)
         source = _load_dense(cls.dense_class, dense, target)
         with no_init_weights():  # every value but the routers' is loaded
             model = cls(target).to(source.dtype)

@@ -60,7 +60,7 @@ def test_labels_may_be_changed_on_the_way_from_dense() -> None:
 
 def test_a_misspelt_field_is_not_swallowed() -> None:
     with pytest.raises(
-        PADNetError, match="no field 'num_kernel'; its fields are those of ResNetConfig and .*num_kernels"
+        PADNetError, match=r"no field 'num_kernel'; its fields are those of ResNetConfig and .*num_kernels"
     ):
         PADResNetConfig.from_dense(ResNetConfig(), num_kernel=4)
 

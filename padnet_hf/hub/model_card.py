@@ -1,0 +1,163 @@
+"""The model card: what the model is, how large, how to load it and how it was made, as README.md of the checkpoint.
+
+Numbers come from the report. A card that is there already keeps its text: only the parts between our marks are
+rewritten, or added if there are none; its metadata win over ours, but for tags and results, which are joined.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import fields
+from pathlib import Path
+
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
+from transformers import PreTrainedConfig
+
+from padnet_hf.errors import PADNetError
+from padnet_hf.hub.access import repository_name
+from padnet_hf.hub.whole_files import write_text
+from padnet_hf.partition.config import PartitionConfig
+from padnet_hf.partition.report import PartitionReport
+
+CARD = "README.md"
+_TEMPLATE = Path(__file__).with_name("model_card_template.md")
+_PART = re.compile(r"<!-- padnet_hf (\w+):.*?<!-- /padnet_hf \1 -->", re.DOTALL)
+_KINDS = {
+    "token": ("feed-forward layers", "experts", "mixture-of-experts"),
+    "image": ("convolutions", "kernels", "dynamic-convolution"),
+}
+"""What work is counted per -> what is dynamic, what its copies are called, the tag."""
+
+_PIPELINES = {
+    "AutoModelForImageClassification": "image-classification",
+    "AutoModelForMaskedLM": "fill-mask",
+    "AutoModelForMultipleChoice": "multiple-choice",
+    "AutoModelForQuestionAnswering": "question-answering",
+    "AutoModelForSequenceClassification": "text-classification",
+    "AutoModelForTokenClassification": "token-classification",
+}
+_FEATURES = {"token": "feature-extraction", "image": "image-feature-extraction"}
+
+
+def auto_class_of(config: PreTrainedConfig) -> str:
+    """The Auto class that loads the model that this configuration was saved with. Raises PADNetError if none does."""
+    names = config.architectures or ["nothing"]
+    for auto_class, name in config.auto_classes.items():
+        if name == names[0]:
+            return auto_class
+    raise PADNetError(
+        f"architectures in config.json names {names[0]!r}, but must be one of "
+        f"{', '.join(config.auto_classes.values())}."
+    )
+
+
+def write_card(
+    folder: Path,
+    config: PreTrainedConfig,
+    report: PartitionReport,
+    *,
+    repository: str,
+    existing: str | None = None,
+    results: Sequence[EvalResult] = (),
+    tags: Sequence[str] = (),
+) -> ModelCard:
+    """Write README.md of a checkpoint in `folder`.
+
+    Args:
+        config, report: of the model; `report.record` says how it was partitioned.
+        repository: what the reader passes to from_pretrained.
+        existing: text of the card so far.
+        results: of evaluations; they replace those of the same measure.
+        tags: to add.
+
+    Raises PADNetError if the existing card has metadata that cannot be read.
+    """
+    card = _parse(existing) if existing else None
+    data = _metadata(config, report, repository.split("/")[-1], results, tags, card)
+    new = ModelCard.from_template(
+        data, template_path=str(_TEMPLATE), **_values(folder, config, report, repository, data.eval_results or ())
+    )
+    if card is not None:
+        new.text = _rewritten(card.text, new.text)
+    write_text(folder / CARD, str(new))
+    return new
+
+
+def _parse(text: str) -> ModelCard:
+    try:
+        return ModelCard(text)
+    except Exception as error:  # yaml's, and whatever huggingface_hub makes of a wrong model-index
+        raise PADNetError(f"the metadata of {CARD} cannot be read, mend or remove them: {error}") from error
+
+
+def _metadata(
+    config: PreTrainedConfig,
+    report: PartitionReport,
+    name: str,
+    results: Sequence[EvalResult],
+    tags: Sequence[str],
+    card: ModelCard | None,
+) -> ModelCardData:
+    auto_class = auto_class_of(config)
+    own = {
+        "library_name": "transformers",
+        "pipeline_tag": _PIPELINES.get(auto_class, _FEATURES[report.work_per]),
+        "base_model": config.base_model,
+        "license": _licence(config.base_model),
+    }
+    before = {} if card is None else {key: value for key, value in vars(card.data).items() if value is not None}
+    before.pop("ignore_metadata_errors", None)
+    earlier = before.pop("eval_results", None) or []
+    kept = [old for old in earlier if not any(old.is_equal_except_value(result) for result in results)]
+    joined = dict.fromkeys([*before.pop("tags", []), "padnet", _KINDS[report.work_per][2], *tags])
+    return ModelCardData(
+        **{**own, "model_name": name, **before}, tags=list(joined), eval_results=[*kept, *results] or None
+    )
+
+
+def _licence(base_model: str | None) -> str | None:
+    """The licence that the base model's card states, None if it has none or cannot be asked."""
+    if repository_name(base_model) is None:
+        return None
+    try:
+        return ModelCard.load(base_model).data.license
+    except (OSError, ValueError):
+        return None
+
+
+def _values(
+    folder: Path, config: PreTrainedConfig, report: PartitionReport, repository: str, results: Sequence[EvalResult]
+) -> dict[str, object]:
+    """The template's variables."""
+    layers, kind, _ = _KINDS[report.work_per]
+    record = report.record or {}
+    settings = {field.name: record[field.name] for field in fields(PartitionConfig) if field.name in record}
+    return {
+        "title": repository.split("/")[-1],
+        "repository": repository,
+        "auto_class": auto_class_of(config),
+        "partitioned": bool(record),
+        "picture": (folder / "partition.png").exists(),
+        "num_layers": len(report.layers),
+        "layers": layers,
+        "kind": kind,
+        "copies": getattr(config, f"num_{kind}"),
+        "ratio": report.dynamic_ratio,
+        "per": report.work_per,
+        "sizes": [
+            ("dense: one copy of every parameter", report.dense),
+            *([("fully dynamic: a copy for each of them", report.fully_dynamic)] if record else []),
+            ("**this model**", report.current),
+        ],
+        "record": record,
+        "settings": settings,
+        "results": results,
+    }
+
+
+def _rewritten(text: str, new: str) -> str:
+    """`text` with our parts as they are in `new`; a part that its owner took out stays out."""
+    parts = {match[1]: match[0] for match in _PART.finditer(new)}
+    if _PART.search(text):
+        return _PART.sub(lambda match: parts.get(match[1], match[0]), text)
+    start = new.index("\n<!-- padnet_hf ")  # without the title
+    return f"{text.rstrip()}\n{new[start:]}"
