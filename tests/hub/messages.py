@@ -28,13 +28,14 @@ class Request:
 
 @dataclass
 class Response:
-    """An answer, and how to send it: faults change the last four fields."""
+    """An answer, and how to send it: faults change the last five fields."""
 
     body: bytes = b""
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
     drop_after: int | None = None  # close the connection after so many bytes of the body
     reset: bool = False  # close it rudely: the client reads "connection reset" and not an early end
+    delay: float = 0.0  # seconds before the first byte
     chunk: int = 1 << 20
     pause: float = 0.0  # seconds before each chunk of the body
 

@@ -3,33 +3,14 @@
 import math
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import yaml
 
 FRONT_MATTER = re.compile(r"\A\s*---(?:\r\n|\r|\n)(.*?)(?:\r\n|\r|\n)---[ \t]*(?:\r\n|\n|\Z)", re.DOTALL)
 ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
-LICENSES = set(
-    "afl-3.0 agpl-3.0 apache-2.0 apple-amlr artistic-2.0 bigcode-openrail-m bigscience-bloom-rail-1.0 "
-    "bigscience-openrail-m bsd bsd-2-clause bsd-3-clause bsd-3-clause-clear bsl-1.0 c-uda cc cc-by-2.0 cc-by-2.5 "
-    "cc-by-3.0 cc-by-4.0 cc-by-nc-2.0 cc-by-nc-3.0 cc-by-nc-4.0 cc-by-nc-nd-3.0 cc-by-nc-nd-4.0 cc-by-nc-sa-2.0 "
-    "cc-by-nc-sa-3.0 cc-by-nc-sa-4.0 cc-by-nd-4.0 cc-by-sa-3.0 cc-by-sa-4.0 cc0-1.0 cdla-permissive-1.0 "
-    "cdla-permissive-2.0 cdla-sharing-1.0 creativeml-openrail-m deepfloyd-if-license ecl-2.0 epl-1.0 epl-2.0 etalab-2.0 "
-    "eupl-1.1 eupl-1.2 gemma gfdl gpl gpl-2.0 gpl-3.0 isc lgpl lgpl-2.1 lgpl-3.0 lgpl-lr llama2 llama3 llama3.1 "
-    "llama3.2 llama3.3 llama4 lppl-1.3c mit mpl-2.0 ms-pl mulanpsl-2.0 ncsa odbl ofl-1.1 openmdw-1.0 openrail openrail++ "
-    "osl-3.0 other pddl postgresql unknown unlicense wtfpl zlib".split()
-)
-PIPELINE_TAGS = set(
-    "any-to-any audio-classification audio-text-to-text audio-to-audio automatic-speech-recognition depth-estimation "
-    "document-question-answering feature-extraction fill-mask graph-ml image-classification image-feature-extraction "
-    "image-segmentation image-text-to-image image-text-to-text image-text-to-video image-to-3d image-to-image image-to-text "
-    "image-to-video keypoint-detection mask-generation multiple-choice object-detection other question-answering "
-    "reinforcement-learning robotics sentence-similarity summarization table-question-answering "
-    "tabular-classification tabular-regression text-classification text-generation text-ranking text-retrieval "
-    "text-to-3d text-to-audio text-to-image text-to-speech text-to-video time-series-forecasting "
-    "token-classification translation unconditional-image-generation video-classification video-text-to-text "
-    "video-to-video visual-document-retrieval visual-question-answering voice-activity-detection "
-    "zero-shot-classification zero-shot-image-classification zero-shot-object-detection".split()
-)
+VALUES = yaml.safe_load(Path(__file__).with_name("model_card_values.yaml").read_text())
+LICENSES, PIPELINE_TAGS = (set(VALUES[name].split()) for name in ("licenses", "pipeline_tags"))
 
 
 def check_card(text: str) -> tuple[list[str], list[str]]:
@@ -75,9 +56,8 @@ def _field_errors(card: dict) -> Iterator[str]:
     for name in ("pipeline_tag", "library_name", "license_name", "license_link", "thumbnail"):
         if name in card:
             yield from _string_errors(name, card[name])
-    for name in ("tags", "metrics"):
-        if name in card and not isinstance(card[name], list):
-            yield f'"{name}" must be an array'
+    if not isinstance(card.get("tags", []), list):
+        yield '"tags" must be an array'
     for name in ("tags", "metrics", "language", "license", "base_model", "datasets"):
         for place, value in _items(name, card.get(name, [])):
             wrong = list(_string_errors(place, value))

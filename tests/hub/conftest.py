@@ -1,0 +1,16 @@
+"""A Hub that is real HTTP on this machine, for clients in processes of their own."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.hub.simulated_hub import SimulatedHub
+
+
+@pytest.fixture
+def hub(tmp_path: Path) -> Iterator[SimulatedHub]:
+    """A Hub without repositories; see SimulatedHub."""
+    simulated = SimulatedHub(tmp_path / "client")
+    yield simulated
+    simulated.close()
