@@ -25,6 +25,7 @@ from padnet_hf.models.pad_resnet import (
 from padnet_hf.partition import PADWeight, PartitionConfig, PartitionReport, partition, register_criterion
 from padnet_hf.training.calibration import CalibrationBatches
 from padnet_hf.training.callbacks import IMPCallback, TemperatureCallback
+from padnet_hf.training.trainer import PADTrainer
 from padnet_hf.version import __version__
 
 _register()
@@ -45,6 +46,7 @@ __all__ = [
     "PADResNetConfig",
     "PADResNetForImageClassification",
     "PADResNetModel",
+    "PADTrainer",
     "PADWeight",
     "PartitionConfig",
     "PartitionReport",

@@ -13,6 +13,7 @@ import pandas as pd
 
 from padnet_hf.jobs.wheel_data import installed_path
 
+MODEL_NAME = "sentence-transformers/all-MiniLM-L6-v2"
 DATA_NAME = "rotten_tomatoes"
 LABEL_NAMES = ("rotten", "fresh")
 VALIDATION_TENTHS = 1

@@ -36,6 +36,11 @@ class TextData:
     test_splits: tuple[str, ...] = ("test",)
 
     @property
+    def hub_name(self) -> tuple[str, str]:
+        """What the data is called on the Hub, and by people; a name of our own for other data than GLUE."""
+        return (HUB_DATA, f"GLUE {self.name.upper()}") if self.metric == self.name else (self.name, self.name)
+
+    @property
     def is_regression(self) -> bool:
         return self.metric in ("stsb", "regression")
 

@@ -13,7 +13,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from embedded import embedded_model
+from embedded import MODEL_NAME, embedded_model
 from glue_arguments import DataArguments, ModelArguments, PADArguments, experts_options
 from glue_data import TextData, check_labels
 from padnet_hf import PADBertConfig, PADBertForSequenceClassification, PADNetError, PartitionReport
@@ -118,7 +118,8 @@ def build_model(
     loader = AutoModelForSequenceClassification.from_pretrained
     built = _load(loader, source, model, dtype=torch.float32, ignore_mismatched_sizes=is_dense, **fields)
     if is_dense and pad.variant != "dense":
-        built = PADBertForSequenceClassification.from_dense(built, **experts_options(pad))
+        origin = {} if model.model_name_or_path else {"base_model": MODEL_NAME}
+        built = PADBertForSequenceClassification.from_dense(built, **origin, **experts_options(pad))
     if pad.experts_implementation:
         built.set_experts_implementation(pad.experts_implementation)
     return built

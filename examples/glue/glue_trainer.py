@@ -1,4 +1,4 @@
-"""The stock Trainer on the task's data: built, trained, measured, asked for predictions."""
+"""The Trainer on the task's data: built, trained, measured, asked for predictions."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,13 +11,12 @@ from transformers import (
     EvalPrediction,
     PreTrainedModel,
     PreTrainedTokenizerBase,
-    Trainer,
     TrainingArguments,
 )
 
 from glue_data import TextData
 from glue_metric import GlueMetric
-from padnet_hf import PartitionConfig
+from padnet_hf import PADTrainer, PartitionConfig
 from padnet_hf.jobs.trainer_steps import partition_callbacks, record
 
 
@@ -25,7 +24,7 @@ from padnet_hf.jobs.trainer_steps import partition_callbacks, record
 class Job:
     """A trainer with what it was built from."""
 
-    trainer: Trainer
+    trainer: PADTrainer
     data: TextData
     sets: dict[str, Dataset]
     label_names: tuple[str, ...]
@@ -44,10 +43,10 @@ def build_trainer(
     data: TextData,
     label_names: tuple[str, ...],
     partition: PartitionConfig | None,
-) -> Trainer:
-    """The stock Trainer; the callback partitions the model while it is built."""
+) -> PADTrainer:
+    """The Trainer; the callback partitions the model while it is built."""
     collator = DataCollatorWithPadding(tokenizer, pad_to_multiple_of=8 if training.fp16 or training.bf16 else None)
-    return Trainer(
+    return PADTrainer(
         model=model,
         args=training,
         data_collator=collator,

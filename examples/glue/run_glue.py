@@ -30,6 +30,7 @@ from padnet_hf.jobs.closing import closing_rows, print_closing
 from padnet_hf.jobs.command_line import run_command
 from padnet_hf.jobs.partition_options import partition_config
 from padnet_hf.jobs.run_request import check_run, roles_of
+from padnet_hf.jobs.sharing import share
 from padnet_hf.jobs.trainer_steps import start_run, train
 from tokenised import tokenise
 
@@ -59,8 +60,11 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
         metrics |= evaluate(job)
     if training.do_predict:
         metrics |= predict(job)
+    measured = task_measures(job, metrics)
+    if making:
+        share(job.trainer, measured, task="text-classification", data=job.data.hub_name, split="validation")
     if job.trainer.is_world_process_zero():
-        close(job, metrics, job.folder if making else job.source)
+        close(job, measured, job.folder if making else job.source)
     return metrics
 
 
@@ -101,15 +105,18 @@ def sample_limits(data: TextData, arguments: DataArguments) -> dict[str, int | N
     }
 
 
-def close(job: Job, metrics: dict[str, float], folder: str) -> None:
-    """Print the table of the three networks and how to load this one from `folder`."""
-    names = MEASURES[job.data.metric]
-    measured = {
+def task_measures(job: Job, metrics: dict[str, float]) -> dict[str, float]:
+    """The task's own measures on the validation data, by name."""
+    return {
         label + name: metrics[prefix + name]
         for label, prefix in (("", "eval_"), ("mismatched ", "eval_mm_"))
-        for name in names
+        for name in MEASURES[job.data.metric]
         if prefix + name in metrics
     }
+
+
+def close(job: Job, measured: dict[str, float], folder: str) -> None:
+    """Print the table of the three networks and how to load this one from `folder`."""
     model = job.trainer.model
     rows = closing_rows(model, variant_of(model.config), size_report(model), folder, measured)
     print_closing(

@@ -7,7 +7,8 @@ import kornia.augmentation as K
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers import Trainer
+
+from padnet_hf import PADTrainer
 
 
 class Augmentation:
@@ -64,7 +65,7 @@ def cross_entropy(outputs: Mapping[str, Any], labels: Tensor, num_items_in_batch
     return total / (len(labels) if num_items_in_batch is None else num_items_in_batch)
 
 
-class AugmentingTrainer(Trainer):
+class AugmentingTrainer(PADTrainer):
     """The stock Trainer, whose training steps see augmented images.
 
     Not the collator: batches are collated ahead of the step, so a resumed run would draw other numbers. And calibration

@@ -18,6 +18,7 @@ from padnet_hf.jobs.closing import closing_rows, print_closing
 from padnet_hf.jobs.command_line import run_command
 from padnet_hf.jobs.partition_options import partition_config
 from padnet_hf.jobs.run_request import check_run, roles_of
+from padnet_hf.jobs.sharing import share
 from padnet_hf.jobs.trainer_steps import start_run, train
 from pixels import UNREADABLE, PixelSet, new_processor
 from vision_arguments import Arguments, makes_model, parse, recorded_options, temperature_options
@@ -62,8 +63,11 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
         metrics |= evaluate(job)
     if training.do_predict:
         metrics |= predict(job)
+    measured = {"accuracy": metrics["eval_accuracy"]} if "eval_accuracy" in metrics else {}
+    if making:
+        share(job.trainer, measured, task="image-classification", data=(job.name, job.name), split="validation")
     if job.trainer.is_world_process_zero():
-        close(job, metrics, job.folder if making else job.source)
+        close(job, measured, job.folder if making else job.source)
     return metrics
 
 
@@ -146,10 +150,9 @@ def read_images(
     return sets
 
 
-def close(job: Job, metrics: dict[str, float], folder: str) -> None:
+def close(job: Job, measured: dict[str, float], folder: str) -> None:
     """Print the table of the three networks and how to load this one from `folder`."""
     model, side = job.trainer.model, job.trainer.processing_class.size["shortest_edge"]
-    measured = {"accuracy": metrics["eval_accuracy"]} if "eval_accuracy" in metrics else {}
     rows = closing_rows(model, variant_of(model.config), size_report(model, side), folder, measured, plain="static")
     print_closing(
         rows, folder, auto_class="AutoModelForImageClassification", per="image", counted="dynamic convolutions"

@@ -5,11 +5,10 @@ rewritten, or added if there are none; its metadata win over ours, but for tags 
 """
 
 import re
-from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 
-from huggingface_hub import EvalResult, ModelCard, ModelCardData
+from huggingface_hub import ModelCard, ModelCardData
 from transformers import PreTrainedConfig
 
 from padnet_hf.errors import PADNetError
@@ -57,8 +56,8 @@ def write_card(
     *,
     repository: str,
     existing: str | None = None,
-    results: Sequence[EvalResult] = (),
-    tags: Sequence[str] = (),
+    metadata: ModelCardData | None = None,
+    training: str | None = None,
 ) -> ModelCard:
     """Write README.md of a checkpoint in `folder`.
 
@@ -66,15 +65,16 @@ def write_card(
         config, report: of the model; `report.record` says how it was partitioned.
         repository: what the reader passes to from_pretrained.
         existing: text of the card so far.
-        results: of evaluations; they replace those of the same measure.
-        tags: to add.
+        metadata: to add; results replace those of the same measure.
+        training: Markdown about how it was trained.
 
     Raises PADNetError if the existing card has metadata that cannot be read.
     """
     card = _parse(existing) if existing else None
-    data = _metadata(config, report, repository.split("/")[-1], results, tags, card)
+    data = _metadata(config, report, repository.split("/")[-1], metadata, card and card.data)
+    values = _values(folder, config, report, repository)
     new = ModelCard.from_template(
-        data, template_path=str(_TEMPLATE), **_values(folder, config, report, repository, data.eval_results or ())
+        data, template_path=str(_TEMPLATE), results=data.eval_results, training=training, **values
     )
     if card is not None:
         new.text = _rewritten(card.text, new.text)
@@ -93,25 +93,27 @@ def _metadata(
     config: PreTrainedConfig,
     report: PartitionReport,
     name: str,
-    results: Sequence[EvalResult],
-    tags: Sequence[str],
-    card: ModelCard | None,
+    added: ModelCardData | None,
+    existing: ModelCardData | None,
 ) -> ModelCardData:
-    auto_class = auto_class_of(config)
-    own = {
+    ours = {
         "library_name": "transformers",
-        "pipeline_tag": _PIPELINES.get(auto_class, _FEATURES[report.work_per]),
+        "pipeline_tag": _PIPELINES.get(auto_class_of(config), _FEATURES[report.work_per]),
         "base_model": config.base_model,
         "license": _licence(config.base_model),
     }
-    before = {} if card is None else {key: value for key, value in vars(card.data).items() if value is not None}
-    before.pop("ignore_metadata_errors", None)
-    earlier = before.pop("eval_results", None) or []
-    kept = [old for old in earlier if not any(old.is_equal_except_value(result) for result in results)]
-    joined = dict.fromkeys([*before.pop("tags", []), "padnet", _KINDS[report.work_per][2], *tags])
-    return ModelCardData(
-        **{**own, "model_name": name, **before}, tags=list(joined), eval_results=[*kept, *results] or None
+    new, old = (
+        {key: value for key, value in vars(data).items() if value} if data else {} for data in (added, existing)
     )
+    tags = [*old.pop("tags", ()), "padnet", _KINDS[report.work_per][2], *new.pop("tags", ())]
+    results = new.pop("eval_results", [])
+    kept = [
+        result for result in old.pop("eval_results", ()) if not any(result.is_equal_except_value(r) for r in results)
+    ]
+    merged = ours | new | old | {"tags": list(dict.fromkeys(tags))}
+    if kept or results:  # the model-index, which a name belongs to
+        merged |= {"eval_results": [*kept, *results], "model_name": old.get("model_name", name)}
+    return ModelCardData(**merged)
 
 
 def _licence(base_model: str | None) -> str | None:
@@ -124,9 +126,7 @@ def _licence(base_model: str | None) -> str | None:
         return None
 
 
-def _values(
-    folder: Path, config: PreTrainedConfig, report: PartitionReport, repository: str, results: Sequence[EvalResult]
-) -> dict[str, object]:
+def _values(folder: Path, config: PreTrainedConfig, report: PartitionReport, repository: str) -> dict[str, object]:
     """The template's variables."""
     layers, kind, _ = _KINDS[report.work_per]
     record = report.record or {}
@@ -150,7 +150,6 @@ def _values(
         ],
         "record": record,
         "settings": settings,
-        "results": results,
     }
 
 

@@ -1,10 +1,10 @@
 """From a saved checkpoint to a repository on the Hub: report, picture and card beside the weights, then one commit."""
 
 import logging
-from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from huggingface_hub import CommitInfo, EvalResult, HfApi, ModelCard, hf_hub_download
+from huggingface_hub import CommitInfo, HfApi, ModelCard, hf_hub_download
 from huggingface_hub.errors import EntryNotFoundError, RevisionNotFoundError
 from transformers import PreTrainedConfig
 from transformers.utils import is_matplotlib_available
@@ -34,18 +34,11 @@ def write_report(folder: Path, report: PartitionReport) -> None:
 
 
 def describe(
-    folder: Path,
-    config: PreTrainedConfig,
-    report: PartitionReport,
-    *,
-    repository: str,
-    existing: str | None = None,
-    results: Sequence[EvalResult] = (),
-    tags: Sequence[str] = (),
+    folder: Path, config: PreTrainedConfig, report: PartitionReport, *, repository: str, **card: Any
 ) -> ModelCard:
     """Write report, picture and card; for the arguments see `write_card`."""
     write_report(folder, report)
-    return write_card(folder, config, report, repository=repository, existing=existing, results=results, tags=tags)
+    return write_card(folder, config, report, repository=repository, **card)
 
 
 class Repository:

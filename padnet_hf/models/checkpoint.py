@@ -7,7 +7,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
-from huggingface_hub import CommitInfo, EvalResult
+from huggingface_hub import CommitInfo, EvalResult, ModelCardData
 from safetensors import SafetensorError
 from transformers import BaseImageProcessor, PreTrainedModel, PreTrainedTokenizerBase
 
@@ -80,15 +80,9 @@ class PADCheckpointMixin(PreTrainedModel):
             self.save_pretrained(folder, max_shard_size=max_shard_size)
             if processing_class is not None:
                 processing_class.save_pretrained(folder)
-            describe(
-                folder,
-                self.config,
-                self.partition_report(),
-                repository=repository.name,
-                existing=repository.card(),
-                results=eval_results,
-                tags=tags or (),
-            )
+            metadata = ModelCardData(model_name=repository.name, eval_results=[*eval_results], tags=[*(tags or ())])
+            report, existing = self.partition_report(), repository.card()
+            describe(folder, self.config, report, repository=repository.name, existing=existing, metadata=metadata)
             return repository.upload(
                 folder, message=commit_message, description=commit_description, create_pr=create_pr
             )

@@ -1,0 +1,26 @@
+"""The end of a job: its model card, and the Hub if asked."""
+
+from collections.abc import Mapping
+
+from huggingface_hub import EvalResult
+
+from padnet_hf.training.trainer import PADTrainer
+
+
+def share(trainer: PADTrainer, measured: Mapping[str, float], *, task: str, data: tuple[str, str], split: str) -> None:
+    """Write README.md with the results, and push everything if --push_to_hub was given.
+
+    Args:
+        measured: metric -> value.
+        task: as the Hub names it, "text-classification" for instance.
+        data: the data set's name on the Hub, or what else identifies it, and its name for people.
+        split: of the data that was measured on.
+    """
+    trainer.card_results = [
+        EvalResult(task, data[0], data[1], metric.replace(" ", "_"), round(value, 4), dataset_split=split)
+        for metric, value in measured.items()
+    ]
+    if trainer.args.push_to_hub:
+        trainer.push_to_hub()
+    else:
+        trainer.create_model_card()

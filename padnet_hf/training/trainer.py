@@ -1,0 +1,56 @@
+"""The stock Trainer with our model card."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import EvalResult, ModelCardData
+from transformers import Trainer
+from transformers.modelcard import TrainingSummary, make_markdown_table
+
+from padnet_hf.hub.model_card import CARD
+from padnet_hf.hub.publishing import describe
+
+
+class PADTrainer(Trainer):
+    """transformers' Trainer, whose `create_model_card`, and with it `push_to_hub`, writes the card of a PAD model.
+
+    Everything else is the stock Trainer's, which works with PAD models too; its card lacks sizes and partition.
+    For models of other kinds nothing changes.
+
+    Attributes:
+        card_results: results for the card beside those that the Trainer has logged.
+    """
+
+    card_results: Sequence[EvalResult] = ()
+
+    def create_model_card(self, *args: Any, **kwargs: Any) -> None:
+        """Write README.md, partition_report.json and partition.png to the output folder.
+
+        The arguments are transformers'. A card that is there already keeps the text that is not ours.
+        """
+        model = self.accelerator.unwrap_model(self.model)
+        if not hasattr(model, "partition_report"):
+            super().create_model_card(*args, **kwargs)
+            return
+        if not self.is_world_process_zero():
+            return
+        path = Path(self.args.output_dir, CARD)
+        summary = TrainingSummary.from_trainer(self, *args, **kwargs)
+        metadata = ModelCardData(**summary.create_metadata())
+        metadata.eval_results = [*(metadata.eval_results or ()), *self.card_results]
+        describe(
+            path.parent,
+            model.config,
+            model.partition_report(),
+            repository=self.hub_model_id or path.parent.name,
+            existing=path.read_text(encoding="utf-8") if path.exists() else None,
+            metadata=metadata,
+            training=_training(summary),
+        )
+
+
+def _training(summary: TrainingSummary) -> str:
+    """Markdown: the settings as a list, and what was measured on the way as a table."""
+    settings = [f"- {name}: {value}" for name, value in (summary.hyperparameters or {}).items()]
+    return "\n".join([*settings, "", make_markdown_table(summary.eval_lines)]).strip()
