@@ -110,10 +110,9 @@ def _metadata(
     kept = [
         result for result in old.pop("eval_results", ()) if not any(result.is_equal_except_value(r) for r in results)
     ]
-    merged = ours | new | old | {"tags": list(dict.fromkeys(tags))}
-    if kept or results:  # the model-index, which a name belongs to
-        merged |= {"eval_results": [*kept, *results], "model_name": old.get("model_name", name)}
-    return ModelCardData(**merged)
+    index = {"eval_results": [*kept, *results], "model_name": old.pop("model_name", name)} if kept or results else {}
+    new.pop("model_name", None)
+    return ModelCardData(**(ours | new | old | index), tags=list(dict.fromkeys(tags)))
 
 
 def _licence(base_model: str | None) -> str | None:

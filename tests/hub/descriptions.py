@@ -6,7 +6,8 @@ from collections import Counter
 from math import prod
 
 from tests.hub.model_card import card_of
-from tests.hub.repositories import Commit, Repository, StoredFile
+from tests.hub.repositories import Commit, Repository
+from tests.hub.stored_file import StoredFile
 
 # The Hub reads the task off the class in config.json where the card does not name it.
 TASK_OF_CLASS = {

@@ -18,6 +18,11 @@ class Request:
     body: bytes
     account: Account | None
 
+    @property
+    def origin(self) -> str:
+        """Under which address the client knows this server."""
+        return f"http://{self.headers['host']}"
+
     def asks_for(self, flag: str) -> bool:
         """Whether a boolean of the query string is on."""
         return self.query.get(flag, ["false"])[0].lower() in ("1", "true")

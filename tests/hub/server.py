@@ -2,6 +2,7 @@
 
 import socket
 import struct
+import sys
 import threading
 import traceback
 from dataclasses import dataclass
@@ -9,14 +10,14 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from tests.hub import reading, writing
+from tests.hub import managing, reading, uploading
 from tests.hub.accounts import Account, usual_accounts
 from tests.hub.faults import DropUpload, Fault, Faults
 from tests.hub.messages import ConnectionDroppedError, HubError, Request, Response
 from tests.hub.repositories import Repositories
 from tests.hub.routing import answer
 
-ROUTES = (reading, writing)  # importing them has registered their routes
+ROUTES = (reading, managing, uploading)  # importing them has registered their routes
 
 # The client asks for this once per cache, whatever it is about to do: kept out of the log and away from faults.
 ASKED_FIRST = "/api/agent-harnesses"
@@ -51,7 +52,8 @@ class HubServer(ThreadingHTTPServer):
         self.closing = threading.Event()
 
     def handle_error(self, request: object, client_address: object) -> None:
-        self.errors.append(traceback.format_exc())
+        if not isinstance(sys.exception(), ConnectionError):  # a client may go away at any time
+            self.errors.append(traceback.format_exc())
 
 
 class _Connection(BaseHTTPRequestHandler):
@@ -107,9 +109,8 @@ class _Connection(BaseHTTPRequestHandler):
         return self._read(exchange, int(self.headers.get("content-length", 0)), limit)
 
     def _read(self, exchange: Exchange, size: int, limit: int | None) -> bytes:
-        before = exchange.received
         data = self.rfile.read(size if limit is None else min(size, limit))
-        exchange.received = before + len(data)
+        exchange.received += len(data)
         if limit is not None or len(data) < size:
             raise ConnectionDroppedError
         return data

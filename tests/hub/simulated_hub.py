@@ -11,8 +11,11 @@ from tests.hub.faults import Fault, Rule
 from tests.hub.server import Exchange, HubServer
 
 PROJECT = Path(__file__).parents[2]
-# the client's own call of httpx2, in every LFS upload
-KNOWN_WARNING = "ignore:Use 'content=<...>' to upload raw bytes/text content.:DeprecationWarning"
+KNOWN_WARNINGS = (
+    "ignore:Use 'content=<...>' to upload raw bytes/text content.:DeprecationWarning",  # the client, of itself, in LFS uploads
+    "ignore:Cannot enable progress bars:UserWarning",  # Trainer, where the environment has switched them off
+    "ignore:'pin_memory' argument is set as true but no accelerator is found:UserWarning",  # torch, of Trainer's default
+)
 DROPPED = ("HF_", "HUGGING", "TRANSFORMERS_", "PYTEST_", "PYTHONWARNINGS")  # settings of the tests' own process
 
 
@@ -58,7 +61,7 @@ class SimulatedHub:
     def environment(
         self, token: str | None = None, home: Path | None = None, offline: bool = False, **more: str
     ) -> dict[str, str]:
-        """Environment of a process that takes this server for the Hub."""
+        """Environment of a process that takes this server for the Hub; `more` may set, say, HF_HUB_DOWNLOAD_TIMEOUT."""
         kept = {name: value for name, value in os.environ.items() if not name.startswith(DROPPED)}
         kept = {name: value for name, value in kept.items() if not name.lower().endswith("_proxy")}
         settings = {
@@ -67,8 +70,6 @@ class SimulatedHub:
             "HF_HUB_DISABLE_XET": "1",
             "HF_HUB_DISABLE_TELEMETRY": "1",
             "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-            "HF_HUB_ETAG_TIMEOUT": "2",  # seconds; the client's own are 10, a long time for a test of slow answers
-            "HF_HUB_DOWNLOAD_TIMEOUT": "2",
             "OMP_NUM_THREADS": "1",
             "PYTHONPATH": str(PROJECT),
         }
@@ -97,7 +98,7 @@ class SimulatedHub:
         """
         home = home or self.home
         home.mkdir(parents=True, exist_ok=True)
-        switches = [] if warnings is None else ["-W", warnings, "-W", KNOWN_WARNING]
+        switches = [] if warnings is None else [part for filter in (warnings, *KNOWN_WARNINGS) for part in ("-W", filter)]
         done = subprocess.run(
             [sys.executable, *switches, "-c", code, *args],
             env=self.environment(token, home, offline, **environment),
