@@ -11,6 +11,7 @@ from types import MappingProxyType
 from tests.hub.messages import HubError
 from tests.hub.stored_file import GITATTRIBUTES, StoredFile
 
+
 @dataclass(frozen=True)
 class Commit:
     """A snapshot of all files, and where it came from."""

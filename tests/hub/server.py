@@ -99,21 +99,14 @@ class _Connection(BaseHTTPRequestHandler):
 
     def _read_body(self, exchange: Exchange, limit: int | None) -> bytes:
         """The whole body; up to `limit` bytes where the connection is to be dropped on the way."""
-        if "chunked" in self.headers.get("transfer-encoding", ""):
-            parts = []
-            while size := int(self.rfile.readline().split(b";")[0], 16):
-                parts.append(self._read(exchange, size, limit))
-                self.rfile.readline()
-            self.rfile.readline()
-            return b"".join(parts)
-        return self._read(exchange, int(self.headers.get("content-length", 0)), limit)
-
-    def _read(self, exchange: Exchange, size: int, limit: int | None) -> bytes:
-        data = self.rfile.read(size if limit is None else min(size, limit))
-        exchange.received += len(data)
-        if limit is not None or len(data) < size:
+        if "transfer-encoding" in self.headers:
+            raise NotImplementedError("the client has always told the length of what it sends")
+        size = int(self.headers.get("content-length", 0))
+        body = self.rfile.read(size if limit is None else min(size, limit))
+        exchange.received += len(body)
+        if limit is not None or len(body) < size:
             raise ConnectionDroppedError
-        return data
+        return body
 
     def _send(self, exchange: Exchange, response: Response) -> None:
         self.server.closing.wait(response.delay)

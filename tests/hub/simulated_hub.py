@@ -12,9 +12,12 @@ from tests.hub.server import Exchange, HubServer
 
 PROJECT = Path(__file__).parents[2]
 KNOWN_WARNINGS = (
-    "ignore:Use 'content=<...>' to upload raw bytes/text content.:DeprecationWarning",  # the client, of itself, in LFS uploads
-    "ignore:Cannot enable progress bars:UserWarning",  # Trainer, where the environment has switched them off
-    "ignore:'pin_memory' argument is set as true but no accelerator is found:UserWarning",  # torch, of Trainer's default
+    # of the client, about its own LFS uploads
+    "ignore:Use 'content=<...>' to upload raw bytes/text content.:DeprecationWarning",
+    # of the client, where Trainer switches progress bars on and the environment has switched them off
+    "ignore:Cannot enable progress bars:UserWarning",
+    # of torch, on a machine without an accelerator, about Trainer's own default
+    "ignore:'pin_memory' argument is set as true but no accelerator is found:UserWarning",
 )
 DROPPED = ("HF_", "HUGGING", "TRANSFORMERS_", "PYTEST_", "PYTHONWARNINGS")  # settings of the tests' own process
 
@@ -61,7 +64,7 @@ class SimulatedHub:
     def environment(
         self, token: str | None = None, home: Path | None = None, offline: bool = False, **more: str
     ) -> dict[str, str]:
-        """Environment of a process that takes this server for the Hub; `more` may set, say, HF_HUB_DOWNLOAD_TIMEOUT."""
+        """Environment of a process that takes this server for the Hub; `more` is added, say HF_HUB_DOWNLOAD_TIMEOUT."""
         kept = {name: value for name, value in os.environ.items() if not name.startswith(DROPPED)}
         kept = {name: value for name, value in kept.items() if not name.lower().endswith("_proxy")}
         settings = {
@@ -93,12 +96,14 @@ class SimulatedHub:
     ) -> subprocess.CompletedProcess[str]:
         """Run Python code as a client, in a process and a folder of its own.
 
-        `home` is the client's cache: the same for all runs of a test unless given. `warnings` is Python's -W, None for
-        none. With `check`, a failure of the code is a failure of the test.
+        `home` is the client's cache and folder: the same for all runs of a test unless given. `warnings` is Python's
+        -W, with exceptions for KNOWN_WARNINGS; None for none. With `check`, a failure of the code is one of the test.
         """
         home = home or self.home
         home.mkdir(parents=True, exist_ok=True)
-        switches = [] if warnings is None else [part for filter in (warnings, *KNOWN_WARNINGS) for part in ("-W", filter)]
+        switches = (
+            [] if warnings is None else [part for filter in (warnings, *KNOWN_WARNINGS) for part in ("-W", filter)]
+        )
         done = subprocess.run(
             [sys.executable, *switches, "-c", code, *args],
             env=self.environment(token, home, offline, **environment),
