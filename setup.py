@@ -41,15 +41,20 @@ setup(
     license_files=["LICENSE"],
     python_requires=">=3.11",
     packages=find_packages(include=["padnet_hf", "padnet_hf.*"]),
-    package_data={"padnet_hf": ["py.typed"]},
+    package_data={"padnet_hf": ["py.typed", "hub/model_card_template.md"]},
+    entry_points={"console_scripts": ["padnet=padnet_hf.cli.app:main"]},
     install_requires=[
         "accelerate",  # transformers' Trainer, which IMPCallback hooks into, does not start without it
-        "huggingface_hub",
+        "huggingface_hub>=2.4",
+        "jinja2",  # model cards
         "numpy",
+        "packaging",
+        "rich",
         "safetensors",
         "torch",
         "tqdm",
         "transformers>=5.23",
+        "typer",
     ],
     extras_require={"examples": EXAMPLES, "plots": PLOTS, "test": TEST},
     classifiers=[

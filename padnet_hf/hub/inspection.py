@@ -67,7 +67,7 @@ def inspect_checkpoint(
     Raises PADNetError if there is no such checkpoint, it is of another kind, or its parts do not belong together.
     """
     name = str(source)
-    config = _read_config(name, revision, token)
+    config = read_config(name, revision, token)
     metadata, sizes = _local(Path(name)) if Path(name).is_dir() else _remote(name, revision, token)
     tensors = {key: info for file in metadata.files_metadata.values() for key, info in file.tensors.items()}
     counts = {dtype: count for dtype, count in metadata.parameter_count.items() if dtype in _DTYPES}
@@ -78,7 +78,8 @@ def inspect_checkpoint(
     return Inspection(name, config, model.partition_report(), dtype, sum(sizes), len(sizes))
 
 
-def _read_config(name: str, revision: str | None, token: str | bool | None) -> PreTrainedConfig:
+def read_config(name: str, revision: str | None = None, token: str | bool | None = None) -> PreTrainedConfig:
+    """The configuration of a PAD checkpoint in a folder or repository. Raises PADNetError if it has none."""
     folder = Path(name)
     if not folder.is_dir():
         with explained(name):

@@ -1,14 +1,26 @@
-"""Makes transformers' Auto classes know the PAD models."""
+"""Makes transformers' Auto classes know the PAD models, and finds the PAD model for a dense one."""
 
 import transformers
-from transformers import AutoConfig, AutoImageProcessor, AutoTokenizer, BertTokenizer, ConvNextImageProcessorPil
+from transformers import (
+    AutoConfig,
+    AutoImageProcessor,
+    AutoTokenizer,
+    BertTokenizer,
+    ConvNextImageProcessorPil,
+    PreTrainedConfig,
+)
 
+from padnet_hf.errors import PADNetError
 from padnet_hf.models import pad_bert, pad_resnet
+from padnet_hf.models.pad_model import PADModelMixin
+
+_FAMILIES = {pad_bert.PADBertConfig: pad_bert, pad_resnet.PADResNetConfig: pad_resnet}
+_CLASSIFIERS = ("AutoModelForSequenceClassification", "AutoModelForImageClassification")
 
 
 def register() -> None:
     """Register every PAD configuration, model and tokenizer; calling it again changes nothing."""
-    for family, config in ((pad_bert, pad_bert.PADBertConfig), (pad_resnet, pad_resnet.PADResNetConfig)):
+    for config, family in _FAMILIES.items():
         AutoConfig.register(config.model_type, config, exist_ok=True)
         for auto_class, name in config.auto_classes.items():
             if auto_class != "AutoConfig":
@@ -16,3 +28,23 @@ def register() -> None:
     AutoTokenizer.register(pad_bert.PADBertConfig, tokenizer_class=BertTokenizer, exist_ok=True)
     processors = {"pil": ConvNextImageProcessorPil}  # ResNet's own; its other variant needs torchvision
     AutoImageProcessor.register(pad_resnet.PADResNetConfig, image_processor_classes=processors, exist_ok=True)
+
+
+def pad_class_for(dense: PreTrainedConfig, *, classifier: bool = False) -> type[PADModelMixin]:
+    """The PAD model that a dense checkpoint with this configuration becomes.
+
+    A classifier if asked for; the counterpart of its own class; or a bare model if that has none.
+
+    Raises PADNetError for a family that has none.
+    """
+    for config, family in _FAMILIES.items():
+        if config.dense_class.model_type == dense.model_type:
+            classes = {
+                auto: getattr(family, name) for auto, name in config.auto_classes.items() if auto != "AutoConfig"
+            }
+            counterparts = {pad_class.dense_class.__name__: pad_class for pad_class in classes.values()}
+            if classifier:
+                return next(classes[auto_class] for auto_class in _CLASSIFIERS if auto_class in classes)
+            return counterparts.get((dense.architectures or [""])[0], classes["AutoModel"])
+    known = ", ".join(repr(config.dense_class.model_type) for config in _FAMILIES)
+    raise PADNetError(f"the model type {dense.model_type!r} has no PAD model; dense models of type {known} have.")

@@ -28,6 +28,8 @@ class PADConfigMixin:
     dense_class: ClassVar[type[PreTrainedConfig]]
     auto_classes: ClassVar[Mapping[str, str]]
     """Auto class -> class of this family, by name."""
+    processing_class: ClassVar[str]
+    """The Auto class of what prepares its inputs."""
 
     dynamic_counts: dict | None = None
     partition: dict | None = None

@@ -1,0 +1,1 @@
+"""The `padnet` command: what the package does with checkpoints, without writing Python."""

@@ -1,0 +1,232 @@
+"""The commands of `padnet`: what they take, what they print. What they do stands in hub/ and beside this module."""
+
+import json
+import logging
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+from rich.console import Console
+
+from padnet_hf.cli.calibration_data import calibration_batches
+from padnet_hf.cli.converting import check_target, load, make_dense, partition_into, upcycle
+from padnet_hf.errors import PADNetError
+from padnet_hf.hub.inspection import Inspection, inspect_checkpoint
+from padnet_hf.hub.model_card import CARD
+from padnet_hf.hub.publishing import Repository, describe
+from padnet_hf.partition.config import PartitionConfig
+from padnet_hf.partition.criteria import criterion_named
+from padnet_hf.version import __version__
+
+app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Partially dynamic networks (PAD-Net): look at checkpoints, convert them, share them.",
+)
+console = Console(highlight=False, soft_wrap=True)
+
+Source = Annotated[str, typer.Argument(help="Folder, or repository on the Hub.", show_default=False)]
+Target = Annotated[Path, typer.Argument(help="Folder to write to.", show_default=False)]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is in the folder.")]
+AsJSON = Annotated[bool, typer.Option("--json", help="Print JSON instead, for scripts.")]
+Token = Annotated[str | None, typer.Option(help="Instead of the one you are logged in with.")]
+Revision = Annotated[str | None, typer.Option(help="Branch, tag or commit.")]
+
+
+def main() -> None:
+    """The command: every mistake of the user ends in one line on stderr and exit code 1."""
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    try:
+        app()
+    except PADNetError as error:
+        sys.stderr.write(f"error: {' '.join(str(error).split())}\n")
+        sys.exit(1)
+
+
+@app.callback(invoke_without_command=True)
+def _version(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+    if version:
+        console.print(f"padnet_hf {__version__}")
+        raise typer.Exit
+
+
+@app.command()
+def inspect(
+    source: Source,
+    plot: Annotated[Path | None, typer.Option(help="Draw it too: a .png, .pdf or .svg file.")] = None,
+    as_json: AsJSON = False,
+    revision: Revision = None,
+    token: Token = None,
+) -> None:
+    """Say what a checkpoint is and takes; reads its configuration and headers, no weights.
+
+    Example: `padnet inspect org/pad-bert-moe-50 --plot partition.png`
+    """
+    found = inspect_checkpoint(source, revision=revision, token=token)
+    if plot is not None:
+        found.report.plot(plot)
+    if as_json:
+        _print_json(found.to_dict())
+    else:
+        console.print(f"{_headline(found)}\n\n{found.report}", markup=False)
+
+
+def _headline(found: Inspection) -> str:
+    record, files = found.report.record, "1 file" if found.num_files == 1 else f"{found.num_files} files"
+    how = "fully dynamic"
+    if record is not None:
+        how = (
+            f"{found.report.dynamic_ratio:.1%} dynamic, by {record['granularity']} (criterion {record['criterion']}, "
+            f"rounds {record['num_rounds']}, samples {record['num_samples']}, masks {record['mask_hash'][:12]})"
+        )
+    origin = f", from {found.config.base_model}" if found.config.base_model else ""
+    dtype = str(found.dtype).removeprefix("torch.")
+    return (
+        f"{found.source}: {found.config.architectures[0]}{origin}\n{how}\n"
+        f"{found.report.current.parameters:,} parameters, {dtype}, {found.file_bytes:,} bytes in {files}"
+    )
+
+
+@app.command("upcycle")
+def upcycle_command(
+    source: Source,
+    target: Target,
+    num_experts: Annotated[int | None, typer.Option(help="BERT: copies of each feed-forward layer (8).")] = None,
+    num_experts_per_tok: Annotated[int | None, typer.Option(help="BERT: experts that each token passes (2).")] = None,
+    num_kernels: Annotated[int | None, typer.Option(help="ResNet: kernels of each convolution (4).")] = None,
+    num_labels: Annotated[int | None, typer.Option(help="Make it a classifier, with a new head.")] = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Turn a dense BERT or ResNet into a fully dynamic network with the same outputs.
+
+    Example: `padnet upcycle bert-base-uncased bert-moe --num-experts 8`
+    """
+    check_target(target, overwrite)
+    given = {
+        "num_experts": num_experts,
+        "num_experts_per_tok": num_experts_per_tok,
+        "num_kernels": num_kernels,
+        "num_labels": num_labels,
+    }
+    model = upcycle(source, target, {name: value for name, value in given.items() if value is not None})
+    console.print(f"{target}: {type(model).__name__}, {model.num_parameters():,} parameters", markup=False)
+
+
+@app.command("partition")
+def partition_command(
+    source: Source,
+    target: Target,
+    data: Annotated[
+        str | None, typer.Option(help="Calibration data: CSV, JSON or parquet file, folder, or data set on the Hub.")
+    ] = None,
+    dynamic_ratio: Annotated[float, typer.Option(help="Share of the parameters that stays dynamic, 0 to 1.")] = 0.5,
+    granularity: Annotated[Literal["element", "unit"], typer.Option(help="unit is faster, too.")] = "element",
+    criterion: Annotated[str, typer.Option(help="snip, or without data: magnitude, random.")] = "snip",
+    rounds: Annotated[int, typer.Option(help="Rounds of scoring and selecting.")] = 3,
+    batches: Annotated[int, typer.Option(help="Batches scored in each round.")] = 8,
+    batch_size: Annotated[int, typer.Option(help="Rows in each.")] = 32,
+    scope: Annotated[Literal["global", "layer"], typer.Option(help="Share over all layers, or in each.")] = "global",
+    seed: Annotated[int, typer.Option(help="Of the choice of rows.")] = 42,
+    split: Annotated[str, typer.Option(help="Split of the data.")] = "train",
+    input_: Annotated[
+        list[str] | None, typer.Option("--input", help="Column of text or images; twice for pairs of texts.")
+    ] = None,
+    label: Annotated[str, typer.Option(help="Column of labels.")] = "label",
+    max_length: Annotated[int, typer.Option(help="Tokens of a text at most.")] = 128,
+    overwrite: Overwrite = False,
+    as_json: AsJSON = False,
+) -> None:
+    """Make all but a share of a fully dynamic network static (iterative mode partition).
+
+    Example: `padnet partition bert-moe pad-bert --data reviews.csv --dynamic-ratio 0.5 --granularity unit`
+    """
+    check_target(target, overwrite)
+    config = PartitionConfig(
+        dynamic_ratio=dynamic_ratio,
+        granularity=granularity,
+        criterion=criterion,
+        num_rounds=rounds,
+        num_batches=batches,
+        scope=scope,
+        seed=seed,
+    )
+    if data is None and criterion_named(criterion).needs_gradients and 0 < dynamic_ratio < 1:
+        raise PADNetError(f"--criterion {criterion} needs --data to score with; magnitude and random need none.")
+    model = load(source)
+    drawn = None
+    if data is not None:
+        columns = {"split": split, "inputs": input_, "label": label, "max_length": max_length}
+        drawn = calibration_batches(data, source, model.config, config, batch_size=batch_size, **columns)
+    report = partition_into(model, source, target, drawn, config)
+    if as_json:
+        _print_json(report.to_dict())
+    else:
+        console.print(str(report), markup=False)
+
+
+@app.command()
+def to_dense(source: Source, target: Target, overwrite: Overwrite = False) -> None:
+    """Turn a network with nothing dynamic left, or not trained apart yet, into a stock transformers model.
+
+    Example: `padnet to-dense pad-bert bert`
+    """
+    check_target(target, overwrite)
+    model = make_dense(source, target)
+    console.print(f"{target}: {type(model).__name__}, {model.num_parameters():,} parameters", markup=False)
+
+
+@app.command()
+def card(
+    folder: Annotated[Path, typer.Argument(help="Folder of a checkpoint.", show_default=False)],
+    repository: Annotated[str | None, typer.Option(help="Name that it will have on the Hub.")] = None,
+) -> None:
+    """Write the model card, the report and the picture of a checkpoint; what you wrote into the card stays.
+
+    Example: `padnet card runs/glue --repository org/pad-bert-moe-50`
+    """
+    _describe(folder, repository or folder.resolve().name)
+    console.print(f"{folder / CARD}", markup=False)
+
+
+@app.command()
+def push(
+    folder: Annotated[Path, typer.Argument(help="Folder of a checkpoint.", show_default=False)],
+    repository: Annotated[str, typer.Argument(help="org/name on the Hub; made if needed.", show_default=False)],
+    private: Annotated[bool | None, typer.Option("--private/--public", help="Of a new repository.")] = None,
+    revision: Annotated[str | None, typer.Option(help="Branch to push to; made if needed.")] = None,
+    message: Annotated[str | None, typer.Option(help="Of the commit.")] = None,
+    create_pr: Annotated[bool, typer.Option("--create-pr", help="Open a pull request instead.")] = False,
+    token: Token = None,
+) -> None:
+    """Upload a checkpoint with its card, report and picture to the Hub, in one commit.
+
+    Example: `padnet push runs/glue org/pad-bert-moe-50`
+    """
+    _check_folder(folder)
+    there = Repository(repository, private=private, token=token, revision=revision)
+    _describe(folder, there.name, there.card())
+    info = there.upload(folder, message=message, create_pr=create_pr)
+    console.print(info.pr_url or info.commit_url, markup=False)
+
+
+def _check_folder(folder: Path) -> Inspection:
+    if not folder.is_dir():
+        raise PADNetError(f"{str(folder)!r} is not a folder: give one with config.json and model.safetensors.")
+    return inspect_checkpoint(folder)
+
+
+def _describe(folder: Path, repository: str, remote_card: str | None = None) -> None:
+    """Write card, report and picture; a card in the folder comes before one in the repository."""
+    found, path = _check_folder(folder), folder / CARD
+    existing = path.read_text(encoding="utf-8") if path.exists() else remote_card
+    describe(folder, found.config, found.report, repository=repository, existing=existing)
+
+
+def _print_json(content: Any) -> None:
+    sys.stdout.write(json.dumps(content, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
