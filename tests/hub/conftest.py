@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.hub.published import Published, publish
 from tests.hub.simulated_hub import SimulatedHub
 
 
@@ -13,4 +14,12 @@ def hub(tmp_path: Path) -> Iterator[SimulatedHub]:
     """A Hub without repositories; see SimulatedHub."""
     simulated = SimulatedHub(tmp_path / "client")
     yield simulated
+    simulated.close()
+
+
+@pytest.fixture(scope="session")
+def published(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Published]:
+    """A Hub with every case on it, for tests that read: its log and faults are emptied for each."""
+    simulated = SimulatedHub(tmp_path_factory.mktemp("published"))
+    yield publish(simulated)
     simulated.close()
