@@ -14,6 +14,9 @@ from datasets import Image as ImageColumn
 from PIL import Image
 from transformers import ResNetConfig, ResNetForImageClassification
 
+from tests.hub.conftest import hub as hub  # the fixture
+from tests.hub.simulated_hub import SimulatedHub
+
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 SNIPPETS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
@@ -25,17 +28,35 @@ COMMANDS = [
 RUN_BY_CI = {"make glue", "make vision", "make test", 'pip install -c constraints.txt -e ".[examples,plots]"'}
 
 
-def test_python_snippets_run_one_after_the_other(minilm_folder: str, tmp_path: Path) -> None:
+def test_python_snippets_run_one_after_the_other(minilm_folder: str, tmp_path: Path, hub: SimulatedHub) -> None:
     assert len(SNIPPETS) >= 5
     (tmp_path / "bert-base-uncased").symlink_to(minilm_folder)
     resnet = ResNetConfig(embedding_size=16, hidden_sizes=[32, 64], depths=[1, 1], num_labels=2)
     ResNetForImageClassification(resnet).save_pretrained(tmp_path / "microsoft" / "resnet-50")
     for snippet in SNIPPETS:
-        result = subprocess.run(
-            [sys.executable, "-c", snippet], cwd=tmp_path, capture_output=True, text=True, check=False
-        )
-        assert result.returncode == 0, f"{snippet}\n{result.stderr}"
+        run([sys.executable, "-c", snippet], tmp_path, hub)
     assert (tmp_path / "partition.png").stat().st_size > 10_000
+    assert {"README.md", "model.safetensors", "tokenizer.json"} <= set(hub.repositories.files("org/pad-bert-moe-50"))
+
+
+def run(command: str | list[str], folder: Path, hub: SimulatedHub) -> None:
+    """Run it in `folder`, `padnet` being this environment's, the simulated Hub its Hub."""
+    environment = hub.environment(token="writer-token")
+    environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"
+    is_text = isinstance(command, str)
+    result = subprocess.run(command, cwd=folder, shell=is_text, capture_output=True, text=True, env=environment)
+    assert result.returncode == 0, f"{command}\n{result.stderr}"
+
+
+@pytest.mark.slow
+def test_padnet_commands_run_one_after_the_other(minilm_folder: str, tmp_path: Path, hub: SimulatedHub) -> None:
+    (tmp_path / "bert-base-uncased").symlink_to(minilm_folder)
+    (tmp_path / "reviews.csv").write_text("text,label\na fine film,1\nno,0\n", encoding="utf-8")
+    commands = [line for line in COMMANDS if line.startswith("padnet ")]
+    assert len(commands) >= 6
+    for command in commands:
+        run(command, tmp_path, hub)
+    assert {"README.md", "model.safetensors", "partition.png"} <= set(hub.repositories.files("org/pad-bert-unit-50"))
 
 
 @pytest.mark.slow
@@ -87,8 +108,8 @@ def test_vision_commands_run(command: str, tmp_path: Path) -> None:
 
 
 def test_no_command_goes_untested() -> None:
-    scripts = ("run_glue.py", "run_image_classification.py")
-    assert {command for command in COMMANDS if not any(script in command for script in scripts)} == RUN_BY_CI
+    tested = ("run_glue.py", "run_image_classification.py", "padnet ")
+    assert {command for command in COMMANDS if not any(name in command for name in tested)} == RUN_BY_CI
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     for target in re.findall(r"`make ([a-z-]+)`", README):
         assert f"\n{target}:" in makefile, target
