@@ -35,6 +35,15 @@ def repository_name(source: str | PathLike[str] | None) -> str | None:
     return None if not name or Path(name).exists() else name
 
 
+def not_cached(repo_id: str) -> str:
+    """The message for a repository that is asked for without the Hub, and is not in the cache."""
+    why = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else f"{constants.ENDPOINT} was not asked or is silent"
+    return (
+        f"{repo_id!r} is neither a folder nor wholly in the cache ({constants.HF_HUB_CACHE}), and {why}: "
+        f"on line, `hf download {repo_id}` gets it."
+    )
+
+
 @contextmanager
 def explained(repo_id: str) -> Iterator[None]:
     """What the Hub, or the way to it, answers within the block becomes a PADHubError with the remedy."""
@@ -45,7 +54,7 @@ def explained(repo_id: str) -> Iterator[None]:
     except HFValidationError as error:
         raise PADHubError(f"{repo_id!r} is neither a folder nor a repository's name, like 'org/name'.") from error
     except (OfflineModeIsEnabled, LocalEntryNotFoundError) as error:
-        raise PADHubError(_offline(repo_id)) from error
+        raise PADHubError(not_cached(repo_id)) from error
     except LocalTokenNotFoundError as error:
         raise PADHubError(f"no token for {repo_id!r}: {_LOGIN}.") from error
     except RevisionNotFoundError as error:
@@ -64,14 +73,6 @@ def explained(repo_id: str) -> Iterator[None]:
         raise PADHubError(_refused(repo_id, error)) from error
     except (ConnectionError, HTTPError) as error:
         raise PADHubError(f"{constants.ENDPOINT} cannot be reached for {repo_id!r}: {_line(error)}") from error
-
-
-def _offline(repo_id: str) -> str:
-    why = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else f"{constants.ENDPOINT} did not answer"
-    return (
-        f"{repo_id!r} is neither a folder nor wholly in the cache ({constants.HF_HUB_CACHE}), and {why}: "
-        f"on line, `hf download {repo_id}` gets it."
-    )
 
 
 def _refused(repo_id: str, error: HfHubHTTPError) -> str:

@@ -3,6 +3,7 @@
 Nothing of the values is read, and no memory taken for them: the model may be on the meta device.
 """
 
+import os
 from collections.abc import Iterable, Mapping
 from os import PathLike
 
@@ -17,6 +18,11 @@ from padnet_hf.errors import PADCheckpointError
 from padnet_hf.partition.layer import pad_layers
 
 _FLOATS = frozenset(("F64", "F32", "F16", "BF16"))
+_DAMAGED = "The checkpoint is damaged, or its config.json was not saved with these weights: get both again."
+_RESIZED = (
+    "If you asked for another size, num_labels for instance: pass ignore_mismatched_sizes=True to start those "
+    "tensors anew."
+)
 _EXACT = {torch.uint8: "U8", torch.int64: "I64", torch.int32: "I32", torch.bool: "BOOL"}
 
 
@@ -26,16 +32,31 @@ def read_headers(files: Iterable[str | PathLike[str]]) -> dict[str, TensorInfo]:
     for file in files:
         try:
             tensors |= parse_local_safetensors_file_metadata(file).tensors
+        except FileNotFoundError as error:
+            raise PADCheckpointError(f"the file {str(file)!r} is missing, get the checkpoint again") from error
         except (SafetensorsParsingError, ValueError, TypeError, KeyError, AttributeError) as error:
             raise PADCheckpointError(f"the file {str(file)!r} is damaged, get it again: {error}") from error
     return tensors
 
 
-def check_headers(model: PreTrainedModel, found: Mapping[str, TensorInfo], source: str) -> None:
+def check_inside(folder: str | PathLike[str], files: Iterable[str | PathLike[str]]) -> None:
+    """Raise PADCheckpointError for a file that an index names but that does not lie in the checkpoint's folder."""
+    inside = os.path.abspath(folder)  # links stay unresolved: the Hub's cache is made of them
+    for file in files:
+        if os.path.commonpath((inside, os.path.abspath(file))) != inside:
+            raise PADCheckpointError(
+                f"the index of the weights in {str(folder)!r} names {str(file)!r}, which lies outside of it: the "
+                "checkpoint is damaged or not to be trusted."
+            )
+
+
+def check_headers(
+    model: PreTrainedModel, found: Mapping[str, TensorInfo], source: str, *, sizes_may_differ: bool = False
+) -> None:
     """Raise PADCheckpointError unless the PAD layers' tensors, and all of a model of the same class, are as they must.
 
     A head may be missing, or be another one, where the checkpoint is of another class of the family; transformers
-    reports that.
+    reports that. With `sizes_may_differ`, tensors outside of PAD layers may have sizes of their own.
     """
     prefix = f"{model.base_model_prefix}."
     own = {name.removeprefix(prefix): tensor for name, tensor in model.state_dict().items()}
@@ -47,21 +68,31 @@ def check_headers(model: PreTrainedModel, found: Mapping[str, TensorInfo], sourc
     def ours(names: Iterable[str]) -> list[str]:
         return sorted(name for name in names if is_same_class or name.startswith(layers))
 
-    misshapen = [name for name in own.keys() & there.keys() if tuple(there[name].shape) != tuple(own[name].shape)]
-    for problem, names in (
-        ("are missing", ours(own.keys() - there.keys() - tied)),
-        ("belong to no part of the model", ours(there.keys() - own.keys())),
-        ("are of the wrong type", [_typed(name, own, there) for name in sorted(own) if _wrong_type(name, own, there)]),
+    misshapen = sorted(name for name in own.keys() & there.keys() if tuple(there[name].shape) != own[name].shape)
+    resized = [name for name in misshapen if not name.startswith(layers) and not sizes_may_differ]
+    for problem, names, remedy in (
+        ("are missing", ours(own.keys() - there.keys() - tied), _DAMAGED),
+        ("belong to no part of the model", ours(there.keys() - own.keys()), _DAMAGED),
+        (
+            "are of the wrong type",
+            [_typed(name, own, there) for name in sorted(own) if _wrong_type(name, own, there)],
+            _DAMAGED,
+        ),
         (
             "have other sizes than its configuration asks for (dynamic_counts among others)",
-            [_sized(name, own, there) for name in sorted(misshapen) if name.startswith(layers)],
+            [_sized(name, own, there) for name in misshapen if name.startswith(layers)],
+            _DAMAGED,
+        ),
+        (
+            "have other sizes than its configuration asks for",
+            [_sized(name, own, there) for name in resized],
+            f"{_DAMAGED} {_RESIZED}",
         ),
     ):
         if names:
             more = f" and {len(names) - 3} more" if len(names) > 3 else ""
             raise PADCheckpointError(
-                f"{len(names)} tensors in {source!r} {problem}: {', '.join(names[:3])}{more}. The checkpoint is "
-                "damaged, or its config.json was not saved with these weights: get both again."
+                f"{len(names)} tensors in {source!r} {problem}: {', '.join(names[:3])}{more}. {remedy}"
             )
 
 

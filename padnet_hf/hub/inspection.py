@@ -15,7 +15,7 @@ from transformers.utils import CONFIG_NAME
 
 from padnet_hf.errors import PADCheckpointError, PADNetError
 from padnet_hf.hub.access import explained
-from padnet_hf.hub.headers import check_headers
+from padnet_hf.hub.headers import check_headers, check_inside
 from padnet_hf.hub.model_card import auto_class_of
 from padnet_hf.partition.report import PartitionReport
 
@@ -69,6 +69,7 @@ def inspect_checkpoint(
     name = str(source)
     config = read_config(name, revision, token)
     metadata, sizes = _local(Path(name)) if Path(name).is_dir() else _remote(name, revision, token)
+    check_inside(name, [Path(name, file) for file in metadata.files_metadata])
     tensors = {key: info for file in metadata.files_metadata.values() for key, info in file.tensors.items()}
     counts = {dtype: count for dtype, count in metadata.parameter_count.items() if dtype in _DTYPES}
     dtype = _DTYPES[max(counts, key=counts.get, default="F32")]

@@ -1,6 +1,7 @@
 """How a PAD model is saved and loaded: compact, whole, and checked."""
 
 from collections.abc import Sequence
+from json import JSONDecodeError
 from os import PathLike
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -8,12 +9,14 @@ from typing import Any
 
 import torch
 from huggingface_hub import CommitInfo, EvalResult, ModelCardData
+from huggingface_hub.constants import HF_HUB_OFFLINE
 from safetensors import SafetensorError
 from transformers import BaseImageProcessor, PreTrainedModel, PreTrainedTokenizerBase
 
-from padnet_hf.errors import PADCheckpointError, PADNetError
+from padnet_hf.errors import PADCheckpointError, PADHubError, PADNetError
+from padnet_hf.hub.access import not_cached, repository_name
 from padnet_hf.hub.code_shim import auto_map, write_shim
-from padnet_hf.hub.headers import check_headers, read_headers
+from padnet_hf.hub.headers import check_headers, check_inside, read_headers
 from padnet_hf.hub.publishing import Repository, describe
 from padnet_hf.hub.whole_files import filled_whole
 from padnet_hf.partition.layer import hash_masks, mask_groups, pad_weights
@@ -101,22 +104,16 @@ class PADCheckpointMixin(PreTrainedModel):
             )
         try:
             loaded = super().from_pretrained(*args, **kwargs)
-        except SafetensorError as error:
+        except (SafetensorError, JSONDecodeError) as error:  # JSON: the shards' index; a configuration's is an OSError
             raise PADCheckpointError(f"the weights in {source!r} are damaged, get them again: {error}") from error
         except OSError as error:
-            if "use_safetensors" not in str(error):
+            if (HF_HUB_OFFLINE or kwargs.get("local_files_only")) and repository_name(source) is not None:
+                raise PADHubError(not_cached(source)) from error
+            if "model.safetensors" not in str(error):
                 raise
             raise PADCheckpointError(
                 f"{source!r} has no model.safetensors. Weights in other formats (pytorch_model.bin) are not loaded, "
                 "they can run any code: ask for the checkpoint in safetensors."
-            ) from error
-        except RuntimeError as error:
-            if "ignore_mismatched_sizes" not in str(error):
-                raise
-            raise PADCheckpointError(
-                f"tensors in {source!r} have other sizes than its configuration asks for (see the report above). "
-                "If you changed a size, num_labels for instance: pass ignore_mismatched_sizes=True to start those "
-                "tensors anew."
             ) from error
         (loaded[0] if isinstance(loaded, tuple) else loaded).check_masks()
         return loaded
@@ -127,7 +124,11 @@ class PADCheckpointMixin(PreTrainedModel):
     ) -> Any:
         """transformers' seam between the empty model and its values: the last moment to refuse for free."""
         if checkpoint_files is not None and not load_config.is_quantized:
-            check_headers(model, read_headers(checkpoint_files), str(load_config.pretrained_model_name_or_path))
+            source = str(load_config.pretrained_model_name_or_path)
+            if Path(source).is_dir():
+                check_inside(source, checkpoint_files)
+            may_differ = load_config.ignore_mismatched_sizes
+            check_headers(model, read_headers(checkpoint_files), source, sizes_may_differ=may_differ)
         return PreTrainedModel._load_pretrained_model(model, state_dict, checkpoint_files, load_config, **kwargs)
 
     @classmethod
