@@ -20,7 +20,7 @@ from huggingface_hub.errors import (
 )
 from huggingface_hub.utils import validate_repo_id
 
-from padnet_hf.errors import PADHubError
+from padnet_hf.errors import PADHubError, PADNetError
 
 _LOGIN = "log in with `hf auth login`, or set HF_TOKEN"
 
@@ -49,7 +49,7 @@ def explained(repo_id: str) -> Iterator[None]:
     """What the Hub, or the way to it, answers within the block becomes a PADHubError with the remedy."""
     try:
         yield
-    except PADHubError:
+    except PADNetError:
         raise
     except HFValidationError as error:
         raise PADHubError(f"{repo_id!r} is neither a folder nor a repository's name, like 'org/name'.") from error
@@ -73,6 +73,11 @@ def explained(repo_id: str) -> Iterator[None]:
         raise PADHubError(_refused(repo_id, error)) from error
     except (ConnectionError, HTTPError) as error:
         raise PADHubError(f"{constants.ENDPOINT} cannot be reached for {repo_id!r}: {_line(error)}") from error
+    except RuntimeError as error:  # of an upload: the client wraps what happened
+        if error.__cause__ is None:
+            raise
+        with explained(repo_id):
+            raise error.__cause__ from error
 
 
 def _refused(repo_id: str, error: HfHubHTTPError) -> str:
