@@ -1,6 +1,7 @@
 """The picture of a PartitionReport."""
 
 from os import PathLike
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from padnet_hf.errors import PADNetError
@@ -8,6 +9,7 @@ from padnet_hf.errors import PADNetError
 if TYPE_CHECKING:
     from padnet_hf.partition.report import PartitionReport
 
+_FORMATS = (".png", ".pdf", ".svg")
 _DYNAMIC, _STATIC = "#d95f02", "#7570b3"
 _CURRENT, _BOUND = "#404040", "#bbbbbb"
 
@@ -15,8 +17,10 @@ _CURRENT, _BOUND = "#404040", "#bbbbbb"
 def draw(report: "PartitionReport", path: str | PathLike[str]) -> None:
     """Left: the dynamic ratio of every PAD layer. Right: the stored size of the model beside the two it lies between.
 
-    Raises PADNetError if matplotlib is not installed.
+    Raises PADNetError if matplotlib is not installed, or the file is of another kind or cannot be written.
     """
+    if Path(path).suffix.lower() not in _FORMATS:
+        raise PADNetError(f"cannot draw to {str(path)!r}: give a file that ends in {', '.join(_FORMATS)}.")
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
@@ -51,7 +55,10 @@ def draw(report: "PartitionReport", path: str | PathLike[str]) -> None:
     sizes.set(ylabel="whole model, MB (parameters)", ylim=(0, max(megabytes) * 1.15))
     sizes.tick_params(axis="x", length=0)
     sizes.spines[["top", "right"]].set_visible(False)
-    figure.savefig(path, dpi=150)
+    try:
+        figure.savefig(path, dpi=150)
+    except OSError as error:
+        raise PADNetError(f"cannot draw to {str(path)!r}: {error}; give a file in a folder that is there.") from error
 
 
 def _digits(value: float) -> str:
