@@ -29,7 +29,7 @@ console = Console(highlight=False, soft_wrap=True)
 
 Source = Annotated[str, typer.Argument(help="Folder, or repository on the Hub.", show_default=False)]
 Target = Annotated[Path, typer.Argument(help="Folder to write to.", show_default=False)]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is in the folder.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the checkpoint in the folder.")]
 AsJSON = Annotated[bool, typer.Option("--json", help="Print JSON instead, for scripts.")]
 Token = Annotated[str | None, typer.Option(help="Instead of the one you are logged in with.")]
 Revision = Annotated[str | None, typer.Option(help="Branch, tag or commit.")]
@@ -96,7 +96,7 @@ def upcycle_command(
     num_experts: Annotated[int | None, typer.Option(help="BERT: copies of each feed-forward layer (8).")] = None,
     num_experts_per_tok: Annotated[int | None, typer.Option(help="BERT: experts that each token passes (2).")] = None,
     num_kernels: Annotated[int | None, typer.Option(help="ResNet: kernels of each convolution (4).")] = None,
-    num_labels: Annotated[int | None, typer.Option(help="Make it a classifier, with a new head.")] = None,
+    num_labels: Annotated[int | None, typer.Option(min=1, help="Make it a classifier.")] = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Turn a dense BERT or ResNet into a fully dynamic network with the same outputs.
@@ -134,7 +134,7 @@ def partition_command(
         list[str] | None, typer.Option("--input", help="Column of text or images; twice for pairs of texts.")
     ] = None,
     label: Annotated[str, typer.Option(help="Column of labels.")] = "label",
-    max_length: Annotated[int, typer.Option(help="Tokens of a text at most.")] = 128,
+    max_length: Annotated[int, typer.Option(min=4, help="Tokens of a text at most.")] = 128,
     overwrite: Overwrite = False,
     as_json: AsJSON = False,
 ) -> None:

@@ -4,18 +4,13 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-from transformers import (
-    AutoImageProcessor,
-    AutoTokenizer,
-    DataCollatorForLanguageModeling,
-    PreTrainedConfig,
-    PreTrainedTokenizerBase,
-)
+from transformers import PreTrainedConfig
 
+from padnet_hf.cli.collators import image_collator, labelled, masking_collator, text_collator
 from padnet_hf.errors import PADNetError
 from padnet_hf.hub.model_card import auto_class_of
-from padnet_hf.jobs.loading import load_or_explain
+from padnet_hf.jobs.labels import known_labels
+from padnet_hf.jobs.loading import load_or_explain, load_processing
 from padnet_hf.partition.config import PartitionConfig
 from padnet_hf.partition.scoring import Batch
 from padnet_hf.training.calibration import CalibrationBatches
@@ -26,13 +21,11 @@ if TYPE_CHECKING:
 _READERS = {".csv": "csv", ".tsv": "csv", ".json": "json", ".jsonl": "json", ".parquet": "parquet"}
 _REMEDY = f"give a {', '.join(_READERS)} file, a folder of such files or of images, or a data set's name on the Hub"
 _INPUTS = {
-    "AutoModelForSequenceClassification": "string",
-    "AutoModelForMaskedLM": "string",
-    "AutoModelForImageClassification": "Image",
+    "AutoModelForSequenceClassification": ("string", 2),
+    "AutoModelForMaskedLM": ("string", 2),
+    "AutoModelForImageClassification": ("Image", 1),
 }
-"""What columns the models that can be calibrated take."""
-
-_Collator = Callable[[list[dict[str, Any]]], dict[str, Any]]
+"""What columns the models that can be calibrated take, and how many at most."""
 
 
 def calibration_batches(
@@ -53,115 +46,105 @@ def calibration_batches(
         data: file, folder or name on the Hub.
         inputs: one or two columns of text, or one of images; None for those that look so.
         label: column of labels: numbers, or names that the model knows. A masked language model needs none.
+        max_length: tokens of a text at most, where the model has as many positions.
 
     Raises PADNetError if the model is of another kind, or the data lacks a column or has labels that it does not know.
     """
     auto_class = auto_class_of(config)
-    kind = _INPUTS.get(auto_class)
-    if kind is None:
+    if auto_class not in _INPUTS or config.problem_type == "multi_label_classification":
         raise PADNetError(
-            f"--data calibrates classifiers of text or images and masked language models, but {source!r} is a "
-            f"{config.architectures[0]}: use padnet_hf.partition in Python with batches of your own, or --criterion "
-            "magnitude, which needs none."
+            "--data calibrates masked language models, and classifiers of text or images with one label for each, but "
+            f"{source!r} is another {config.architectures[0]}: use padnet_hf.partition in Python with batches of your "
+            "own, or --criterion magnitude, which needs none."
         )
+    is_masked, (kind, at_most) = auto_class == "AutoModelForMaskedLM", _INPUTS[auto_class]
     rows = _read(data, split)
-    columns = inputs or _columns_of(rows, kind, label, data)
-    is_masked = auto_class == "AutoModelForMaskedLM"
-    for name in columns if is_masked else [*columns, label]:
+    columns = inputs or _columns_of(rows, kind, label)
+    if not 1 <= len(columns) <= at_most:
+        raise PADNetError(
+            f"{data!r} has {len(columns)} columns that could be inputs ({columns} of {rows.column_names}), but the "
+            f"model takes {'one or two' if at_most == 2 else 'one'}: name them with --input."
+        )
+    for name, option in [*((name, "--input") for name in columns), *([] if is_masked else [(label, "--label")])]:
         if name not in rows.column_names:
-            option = "--label" if name == label else "--input"
             raise PADNetError(f"{data!r} has no column {name!r}, but {rows.column_names}: name another with {option}.")
-    if is_masked:
-        collator = _masking_collator(source, columns, max_length, partition.seed)
+    if kind == "Image":
+        rows, collator = _undecoded(rows, columns[0]), image_collator(_processing(source, config), columns[0])
     else:
-        collate = (_text_collator if kind == "string" else _image_collator)(source, columns, max_length)
-        collator = _labelled(collate, label, _label_reader(rows, label, config, data))
+        text = (_processing(source, config), columns, min(max_length, config.max_position_embeddings))
+        collator = masking_collator(*text, partition.seed) if is_masked else text_collator(*text)
+    if not is_masked:
+        collator = labelled(collator, label, _label_reader(rows, label, config, data))
     return CalibrationBatches(
         rows, collator, batch_size=batch_size, num_batches=partition.num_batches, seed=partition.seed
     )
 
 
-def _labelled(collate: _Collator, label: str, number: Callable[[Any], int | float]) -> _Collator:
-    def collator(items: list[dict[str, Any]]) -> dict[str, Any]:
-        return {**collate(items), "labels": torch.tensor([number(item[label]) for item in items])}
-
-    return collator
+def _processing(source: str, config: PreTrainedConfig) -> Any:
+    return load_processing(config.processing_class, source)
 
 
 def _read(data: str, split: str) -> "Dataset":
     try:
         from datasets import load_dataset
+        from datasets.exceptions import DatasetGenerationError
     except ImportError as error:
         raise PADNetError("--data needs datasets, which is not installed: pip install datasets") from error
-    path = Path(data)
-    if not path.is_file():
-        return load_or_explain(load_dataset, data, _REMEDY, split=split)
-    if path.suffix not in _READERS:
+    path, suffix = Path(data), Path(data).suffix.lower()
+    if not path.exists() and suffix in _READERS:
+        raise PADNetError(f"there is no file {data!r}: {_REMEDY}.")
+    if path.is_file() and suffix not in _READERS:
         raise PADNetError(f"{data!r} has the suffix {path.suffix!r}: {_REMEDY}.")
-    options = {"sep": "\t"} if path.suffix == ".tsv" else {}
-    return load_or_explain(load_dataset, _READERS[path.suffix], _REMEDY, data_files=data, split="train", **options)
+
+    def load(source: str) -> "Dataset":
+        try:
+            if not path.is_file():
+                return load_dataset(source, split=split)
+            options = {"sep": "\t"} if suffix == ".tsv" else {}
+            return load_dataset(_READERS[suffix], data_files=source, split=split, **options)
+        except DatasetGenerationError as error:
+            raise OSError(error.__cause__ or error) from error
+
+    return load_or_explain(load, data, _REMEDY)
 
 
-def _columns_of(rows: "Dataset", kind: str, label: str, data: str) -> list[str]:
+def _columns_of(rows: "Dataset", kind: str, label: str) -> list[str]:
+    """Columns that look like inputs."""
+
     def is_input(feature: Any) -> bool:
         return type(feature).__name__ == kind or getattr(feature, "dtype", None) in (kind, f"large_{kind}")
 
-    found = [name for name, feature in rows.features.items() if name != label and is_input(feature)]
-    if len(found) not in ((1, 2) if kind == "string" else (1,)):
-        raise PADNetError(
-            f"{data!r} has {len(found)} columns that could be inputs ({found} of {rows.column_names}): name them with "
-            "--input."
-        )
-    return found
+    return [name for name, feature in rows.features.items() if name != label and is_input(feature)]
+
+
+def _undecoded(rows: "Dataset", column: str) -> "Dataset":
+    """The images as they are stored, so that a damaged one can be named."""
+    from datasets import Image
+
+    return rows.cast_column(column, Image(decode=False)) if isinstance(rows.features[column], Image) else rows
 
 
 def _label_reader(rows: "Dataset", label: str, config: PreTrainedConfig, data: str) -> Callable[[Any], int | float]:
+    """What turns a label of the data into the model's; all of them are looked at."""
+    # A folder's names are numbered in its own order, so that the names count; unless the model has none of its own.
+    names = (getattr(rows.features[label], "names", None) or []) if known_labels(config) else []
+    numbers = dict(config.label2id) | {number: number for number in range(config.num_labels)}
+
+    def class_of(value: Any) -> int | None:
+        if isinstance(value, int) and 0 <= value < len(names):
+            value = names[value]
+        return numbers.get(value) if isinstance(value, str | int | float) and not isinstance(value, bool) else None
+
+    def number_of(value: Any) -> float | None:
+        return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+    known = f"the numbers 0 to {config.num_labels - 1} and the names {', '.join(map(repr, config.label2id))}"
+    read = class_of
     if config.problem_type == "regression" or config.num_labels == 1:
-        return float
-
-    def number(value: Any) -> int:
-        known = config.label2id.get(value, value) if isinstance(value, str) else value
-        if isinstance(known, bool) or not isinstance(known, int) or not 0 <= known < config.num_labels:
-            raise PADNetError(
-                f"{data!r} has the label {value!r}, but the model knows the numbers 0 to {config.num_labels - 1} and "
-                f"the names {', '.join(map(repr, config.label2id))}."
-            )
-        return known
-
+        read, known = number_of, "numbers, not names"
+    if type(rows.features[label]).__name__ not in ("Value", "ClassLabel"):
+        raise PADNetError(f"{data!r} has {rows.features[label]} in {label!r}, but the model takes one label a row.")
     for value in rows.unique(label):
-        number(value)
-    return number
-
-
-def _tokenizer(source: str) -> PreTrainedTokenizerBase:
-    return load_or_explain(AutoTokenizer.from_pretrained, source, "save a tokenizer beside the model")
-
-
-def _text_collator(source: str, columns: list[str], max_length: int) -> _Collator:
-    tokenizer = _tokenizer(source)
-
-    def collate(items: list[dict[str, Any]]) -> dict[str, Any]:
-        texts = ([item[name] for item in items] for name in columns)
-        return tokenizer(*texts, padding=True, truncation=True, max_length=max_length, return_tensors="pt")
-
-    return collate
-
-
-def _masking_collator(source: str, columns: list[str], max_length: int, seed: int) -> _Collator:
-    tokenizer = _tokenizer(source)
-    mask = DataCollatorForLanguageModeling(tokenizer, seed=seed)
-
-    def collate(items: list[dict[str, Any]]) -> dict[str, Any]:
-        texts = ([item[name] for name in columns] for item in items)
-        return mask([tokenizer(*parts, truncation=True, max_length=max_length) for parts in texts])
-
-    return collate
-
-
-def _image_collator(source: str, columns: list[str], max_length: int) -> _Collator:
-    processor = load_or_explain(AutoImageProcessor.from_pretrained, source, "save an image processor beside the model")
-
-    def collate(items: list[dict[str, Any]]) -> dict[str, Any]:
-        return processor([item[columns[0]].convert("RGB") for item in items], return_tensors="pt")
-
-    return collate
+        if read(value) is None:
+            raise PADNetError(f"{data!r} has the label {value!r}, but the model knows {known}: correct or remove it.")
+    return read

@@ -6,14 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import transformers
-from transformers import AutoConfig, PreTrainedModel
+from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
+from transformers.utils import CONFIG_NAME
 
 from padnet_hf.errors import PADNetError
+from padnet_hf.hub.code_shim import SHIM_MODULE
 from padnet_hf.hub.inspection import read_config
-from padnet_hf.hub.model_card import auto_class_of
-from padnet_hf.hub.publishing import write_report
+from padnet_hf.hub.model_card import CARD, auto_class_of
+from padnet_hf.hub.publishing import PICTURE, REPORT, write_report
 from padnet_hf.hub.whole_files import filled_whole
-from padnet_hf.jobs.loading import load_or_explain
+from padnet_hf.jobs.loading import load_or_explain, load_processing
 from padnet_hf.models.auto import pad_class_for
 from padnet_hf.models.pad_model import PADModelMixin
 from padnet_hf.partition.config import PartitionConfig
@@ -25,24 +27,55 @@ logger = logging.getLogger(__name__)
 
 _REMEDY = "give a folder with config.json and model.safetensors, or the name of such a repository on the Hub"
 
+_BESIDE_THE_WEIGHTS = (
+    CARD, REPORT, PICTURE, f"{SHIM_MODULE}.py", "generation_config.json", "tokenizer.json", "tokenizer_config.json",
+    "special_tokens_map.json", "added_tokens.json", "vocab.txt", "preprocessor_config.json",
+)  # fmt: skip
+"""Files of a checkpoint that say nothing true about another one."""
+
 
 def check_target(target: Path, overwrite: bool) -> None:
-    """Raise PADNetError if the folder to be written to holds something, unless it may be replaced."""
-    if target.exists() and (not target.is_dir() or (any(target.iterdir()) and not overwrite)):
+    """Raise PADNetError if the folder to be written to holds something, unless it is a checkpoint to be replaced."""
+    if not target.exists() or (target.is_dir() and not any(target.iterdir())):
+        return
+    if not (target / CONFIG_NAME).is_file():
+        raise PADNetError(f"{str(target)!r} is there already, and no checkpoint to be replaced: give a new folder.")
+    if not overwrite:
         raise PADNetError(f"{str(target)!r} is there already: give a new folder, or add --overwrite.")
 
 
 def upcycle(source: str, target: Path, fields: dict[str, Any]) -> PADModelMixin:
     """A fully dynamic checkpoint out of a dense one; `fields` are of the configuration.
 
-    With `num_labels` among them it is a classifier, with a new head unless the dense one has as many labels.
+    With `num_labels` among them it is a classifier, with a new head unless the dense one has as many labels, whose
+    names it then keeps.
     """
     dense = load_or_explain(AutoConfig.from_pretrained, source, _REMEDY)
     pad_class = pad_class_for(dense, classifier="num_labels" in fields)
     if pad_class.dense_class.__name__ not in (dense.architectures or ()):
         logger.warning("%s becomes a %s: the rest of it is left out or new", dense.architectures, pad_class.__name__)
-    model = load_or_explain(pad_class.from_dense, source, _REMEDY, **fields)
+    start: str | PreTrainedModel = source
+    if fields.get("num_labels", dense.num_labels) != dense.num_labels:
+        start = _with_new_head(pad_class, source, dense, fields["num_labels"])
+    fields = {name: value for name, value in fields.items() if name != "num_labels"}
+    model = load_or_explain(lambda _: pad_class.from_dense(start, **fields), source, _REMEDY)
     _write(model, source, target, type(model.config).processing_class)
+    return model
+
+
+def _with_new_head(
+    pad_class: type[PADModelMixin], source: str, config: PreTrainedConfig, num_labels: int
+) -> PreTrainedModel:
+    """The dense classifier without the checkpoint's own head, which is for another number of labels."""
+    config.num_labels = num_labels
+    options = {"config": config, "ignore_mismatched_sizes": True, "output_loading_info": True}
+    model, info = load_or_explain(pad_class.dense_class.from_pretrained, source, _REMEDY, **options)
+    for name, found, asked in info["mismatched_keys"]:
+        if name.startswith(f"{model.base_model_prefix}."):
+            raise PADNetError(
+                f"{name} in {source!r} is of shape {tuple(found)}, but its config.json asks for {tuple(asked)}: get "
+                "both again."
+            )
     return model
 
 
@@ -72,11 +105,18 @@ def make_dense(source: str, target: Path) -> PreTrainedModel:
 def _write(
     model: PreTrainedModel, source: str, target: Path, processing_class: str, report: PartitionReport | None = None
 ) -> None:
+    earlier = [path for name in _BESIDE_THE_WEIGHTS if (path := target / name).is_file()]
     with filled_whole(target) as folder:
         model.save_pretrained(folder)
         try:
-            getattr(transformers, processing_class).from_pretrained(source).save_pretrained(folder)
-        except (OSError, ValueError):
+            processing = load_processing(processing_class, source)
+        except PADNetError:
             logger.warning("%s has nothing for %s: the result has neither", source, processing_class)
+        else:
+            processing.save_pretrained(folder)
         if report is not None:
             write_report(folder, report)
+        written = {path.name for path in folder.iterdir()}
+    for path in earlier:
+        if path.name not in written:
+            path.unlink()

@@ -1,0 +1,81 @@
+"""From rows of a data set to what a model takes: text, masked text, images. What a row lacks is said with its value."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from transformers import DataCollatorForLanguageModeling, PreTrainedTokenizerBase
+
+from padnet_hf.errors import PADNetError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+Collator = Callable[[list[dict[str, Any]]], dict[str, Any]]
+
+
+def text_collator(tokenizer: PreTrainedTokenizerBase, columns: Sequence[str], max_length: int) -> Collator:
+    """One or two columns of text -> token ids of at most `max_length`, padded."""
+
+    def collate(items: list[dict[str, Any]]) -> dict[str, Any]:
+        texts = ([_text(item, name) for item in items] for name in columns)
+        return tokenizer(*texts, padding=True, truncation=True, max_length=max_length, return_tensors="pt")
+
+    return collate
+
+
+def masking_collator(
+    tokenizer: PreTrainedTokenizerBase, columns: Sequence[str], max_length: int, seed: int
+) -> Collator:
+    """The same, with tokens masked at random, and what they were as labels."""
+    mask = DataCollatorForLanguageModeling(tokenizer, seed=seed)
+
+    def collate(items: list[dict[str, Any]]) -> dict[str, Any]:
+        texts = ([_text(item, name) for name in columns] for item in items)
+        return mask([tokenizer(*parts, truncation=True, max_length=max_length) for parts in texts])
+
+    return collate
+
+
+def image_collator(processor: Callable[..., dict[str, Any]], column: str) -> Collator:
+    """A column of images as they are stored, not decoded yet -> pixel values."""
+
+    def collate(items: list[dict[str, Any]]) -> dict[str, Any]:
+        return processor([_image(item, column) for item in items], return_tensors="pt")
+
+    return collate
+
+
+def labelled(collate: Collator, column: str, number: Callable[[Any], int | float]) -> Collator:
+    """Add the labels to what `collate` makes of the rows; `number` says what to take a label for."""
+
+    def collator(items: list[dict[str, Any]]) -> dict[str, Any]:
+        return {**collate(items), "labels": torch.tensor([number(item[column]) for item in items])}
+
+    return collator
+
+
+def _text(item: Mapping[str, Any], name: str) -> str:
+    if not isinstance(item[name], str):
+        raise PADNetError(
+            f"a row of the calibration data has {item[name]!r} in column {name!r}, but the model takes text: correct "
+            "or remove it, or name another column with --input."
+        )
+    return item[name]
+
+
+def _image(item: Mapping[str, Any], name: str) -> "Image":
+    from datasets import Image
+
+    stored = item[name]
+    if not isinstance(stored, Mapping):
+        raise PADNetError(
+            f"a row of the calibration data has {stored!r} in column {name!r}, but the model takes images: correct or "
+            "remove it, or name another column with --input."
+        )
+    try:
+        return Image().decode_example(stored).convert("RGB")
+    except (OSError, SyntaxError) as error:  # the second is PIL's, for damaged PNGs
+        raise PADNetError(
+            f"an image of the calibration data, {stored['path']!r}, cannot be read: {error}; correct or remove it."
+        ) from error
