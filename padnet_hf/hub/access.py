@@ -77,7 +77,7 @@ def explained(repo_id: str) -> Iterator[None]:
         if error.__cause__ is None:
             raise
         with explained(repo_id):
-            raise error.__cause__ from error
+            raise error.__cause__ from None
 
 
 def _refused(repo_id: str, error: HfHubHTTPError) -> str:

@@ -35,7 +35,9 @@ def read_headers(files: Iterable[str | PathLike[str]]) -> dict[str, TensorInfo]:
         except FileNotFoundError as error:
             raise PADCheckpointError(f"the file {str(file)!r} is missing, get the checkpoint again") from error
         except (SafetensorsParsingError, ValueError, TypeError, KeyError, AttributeError) as error:
-            raise PADCheckpointError(f"the file {str(file)!r} is damaged, get it again: {error}") from error
+            raise PADCheckpointError(
+                f"the file {str(file)!r} is damaged, get it again (from the Hub with force_download=True): {error}"
+            ) from error
     return tensors
 
 

@@ -10,11 +10,12 @@ from typing import Any
 import torch
 from huggingface_hub import CommitInfo, EvalResult, ModelCardData
 from huggingface_hub.constants import HF_HUB_OFFLINE
+from huggingface_hub.errors import HTTPError
 from safetensors import SafetensorError
 from transformers import BaseImageProcessor, PreTrainedModel, PreTrainedTokenizerBase
 
 from padnet_hf.errors import PADCheckpointError, PADHubError, PADNetError
-from padnet_hf.hub.access import not_cached, repository_name
+from padnet_hf.hub.access import explained, not_cached, repository_name
 from padnet_hf.hub.code_shim import auto_map, write_shim
 from padnet_hf.hub.headers import check_headers, check_inside, read_headers
 from padnet_hf.hub.publishing import Repository, describe
@@ -109,7 +110,10 @@ class PADCheckpointMixin(PreTrainedModel):
         except OSError as error:
             if (HF_HUB_OFFLINE or kwargs.get("local_files_only")) and repository_name(source) is not None:
                 raise PADHubError(not_cached(source)) from error
-            if "model.safetensors" not in str(error):
+            if isinstance(error.__cause__, HTTPError):
+                with explained(source):
+                    raise error.__cause__ from None
+            if "file named model.safetensors" not in str(error):
                 raise
             raise PADCheckpointError(
                 f"{source!r} has no model.safetensors. Weights in other formats (pytorch_model.bin) are not loaded, "
