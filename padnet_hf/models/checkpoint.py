@@ -47,6 +47,8 @@ class PADCheckpointMixin(PreTrainedModel):
         to_hub = {name: kwargs.pop(name) for name in _PUSH_OPTIONS if name in kwargs}
         self.config.auto_map = auto_map(self.config.auto_classes)
         self.config.padnet_hf_version = __version__
+        if (found := self._hash_stored_masks()) is not None:  # of a new model: not those of the recorded partition
+            self.config.partition = {**self.config.partition, "mask_hash": found}
         with filled_whole(Path(save_directory)) as folder:
             super().save_pretrained(folder, is_main_process, *args, **kwargs)
             write_shim(folder, self.config.auto_classes)
@@ -150,19 +152,24 @@ class PADCheckpointMixin(PreTrainedModel):
                     f"the mask of {name} has {num_set} set bits, but dynamic_counts says {weight.num_dynamic}; the "
                     "checkpoint is damaged, download or save it again."
                 )
-        record = self.config.partition or {}
-        if not record.get("mask_hash") or record.get("granularity") not in ("element", "unit"):
-            return
-        weights = [group.weights[0] for group in mask_groups(self, record["granularity"])]
-        if any(weight.values.is_meta for weight in weights):
-            return
-        if record["granularity"] == "unit" and not all(weight.ordered for weight in weights):
-            return  # the units of a feed-forward layer are stored in their new order, without a mask
-        if (found := self._hash_masks(record["granularity"])) != record["mask_hash"]:
+        found = self._hash_stored_masks()
+        if found is not None and found != (recorded := self.config.partition["mask_hash"]):
             raise PADCheckpointError(
-                f"the masks have the hash {found[:12]}..., but the partition recorded {record['mask_hash'][:12]}...; "
+                f"the masks have the hash {found[:12]}..., but the partition recorded {recorded[:12]}...; "
                 "the checkpoint is damaged or its config.json belongs to another one."
             )
+
+    def _hash_stored_masks(self) -> str | None:
+        """The hash of the masks, or None where none was recorded or a checkpoint does not hold them."""
+        record = self.config.partition or {}
+        if not record.get("mask_hash") or record.get("granularity") not in ("element", "unit"):
+            return None
+        weights = [group.weights[0] for group in mask_groups(self, record["granularity"])]
+        if any(weight.values.is_meta for weight in weights):
+            return None
+        if record["granularity"] == "unit" and not all(weight.ordered for weight in weights):
+            return None  # the units of a feed-forward layer are stored in their new order, without a mask
+        return self._hash_masks(record["granularity"])
 
     @torch.no_grad()
     def _hash_masks(self, granularity: Granularity) -> str:

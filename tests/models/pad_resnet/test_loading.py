@@ -176,6 +176,14 @@ def load(folder: Path) -> object:
     return AutoModelForImageClassification.from_pretrained(folder)
 
 
+def test_a_new_model_of_a_partitioned_configuration_saves_and_loads(partitioned: Make, tmp_path: Path) -> None:
+    """Its masks are not those that were recorded, and training it must not end in a checkpoint that nobody can load."""
+    model = PADResNetForImageClassification(partitioned(criterion="random").config)
+    model.save_pretrained(tmp_path)
+    loaded = load(tmp_path).state_dict()
+    assert all(torch.equal(tensor, loaded[name]) for name, tensor in model.state_dict().items())
+
+
 def test_an_untouched_checkpoint_loads(checkpoint: Path) -> None:
     assert type(load(checkpoint)) is PADResNetForImageClassification
 
