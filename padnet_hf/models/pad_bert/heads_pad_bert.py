@@ -4,7 +4,7 @@ Axis letters: B batch, S sequence, V vocabulary, L labels, C choices.
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Unpack
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -17,7 +17,7 @@ from transformers.modeling_outputs import (
     TokenClassifierOutput,
 )
 from transformers.models.bert import modeling_bert as bert
-from transformers.utils.generic import can_return_tuple
+from transformers.utils.generic import TransformersKwargs, can_return_tuple
 
 from padnet_hf.models.pad_bert.configuration_pad_bert import PADBertConfig
 from padnet_hf.models.pad_bert.modeling_pad_bert import PADBertModel, PADBertPreTrainedModel
@@ -110,7 +110,7 @@ class PADBertForSequenceClassification(PADBertHead):
         position_ids: Tensor | None = None,
         inputs_embeds: Tensor | None = None,
         labels: Tensor | None = None,
-        **kwargs: Any,
+        **kwargs: Unpack[TransformersKwargs],
     ) -> PADSequenceClassifierOutput:
         """input_ids (B, S), labels (B,) class numbers or values -> logits (B, L)."""
         inputs = (input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds)
@@ -143,7 +143,7 @@ class PADBertForTokenClassification(PADBertHead):
         position_ids: Tensor | None = None,
         inputs_embeds: Tensor | None = None,
         labels: Tensor | None = None,
-        **kwargs: Any,
+        **kwargs: Unpack[TransformersKwargs],
     ) -> PADTokenClassifierOutput:
         """input_ids (B, S), labels (B, S) with -100 where there is none -> logits (B, S, L)."""
         inputs = (input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds)
@@ -174,7 +174,7 @@ class PADBertForQuestionAnswering(PADBertHead):
         inputs_embeds: Tensor | None = None,
         start_positions: Tensor | None = None,
         end_positions: Tensor | None = None,
-        **kwargs: Any,
+        **kwargs: Unpack[TransformersKwargs],
     ) -> PADQuestionAnsweringOutput:
         """input_ids (B, S), positions (B,) of the answer's first and last token -> start and end logits (B, S)."""
         labelled = start_positions is not None and end_positions is not None
@@ -210,7 +210,7 @@ class PADBertForMultipleChoice(PADBertHead):
         position_ids: Tensor | None = None,
         inputs_embeds: Tensor | None = None,
         labels: Tensor | None = None,
-        **kwargs: Any,
+        **kwargs: Unpack[TransformersKwargs],
     ) -> PADMultipleChoiceOutput:
         """input_ids (B, C, S), labels (B,) the right choice -> logits (B, C)."""
         num_choices = (input_ids if input_ids is not None else inputs_embeds).shape[1]
@@ -252,7 +252,7 @@ class PADBertForMaskedLM(PADBertHead):
         position_ids: Tensor | None = None,
         inputs_embeds: Tensor | None = None,
         labels: Tensor | None = None,
-        **kwargs: Any,
+        **kwargs: Unpack[TransformersKwargs],
     ) -> PADMaskedLMOutput:
         """input_ids (B, S), labels (B, S) with -100 where nothing is masked -> logits (B, S, V)."""
         inputs = (input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds)

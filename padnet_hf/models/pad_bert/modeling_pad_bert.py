@@ -3,7 +3,7 @@
 Axis letters: B batch, S sequence, H hidden.
 """
 
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +18,7 @@ from transformers.models.bert.modeling_bert import (
     BertPreTrainedModel,
     BertSelfAttention,
 )
+from transformers.utils.generic import TransformersKwargs
 from transformers.utils.output_capturing import OutputRecorder
 
 from padnet_hf.errors import PADNetError
@@ -138,7 +139,7 @@ class PADBertModel(PADBertPreTrainedModel, BertModel):
         token_type_ids: Tensor | None = None,
         position_ids: Tensor | None = None,
         inputs_embeds: Tensor | None = None,
-        **kwargs: Any,
+        **kwargs: Unpack[TransformersKwargs],
     ) -> tuple[Tensor, ...] | BaseModelOutputWithPoolingAndCrossAttentions:
         """BertModel's forward; the layers are told which tokens are padding, if attention_mask is (B, S)."""
         token_mask = attention_mask if attention_mask is not None and attention_mask.dim() == 2 else None
