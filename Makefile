@@ -29,7 +29,7 @@ export OMP_WAIT_POLICY ?= passive
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup glue vision test test-slow lint format bench clean
+.PHONY: help setup glue vision test test-slow peer-suite lint format bench clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -48,6 +48,9 @@ test: $(INSTALLED) $(DATA) ## run the tests, all but the slow ones
 
 test-slow: $(INSTALLED) $(DATA) ## run the slow tests
 	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow $(ARGS)
+
+peer-suite: $(INSTALLED) ## run transformers' own model tests on every PAD model
+	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/peer_suite -q -r fE $(ARGS)
 
 lint: $(INSTALLED) ## check the code with ruff
 	$(BIN)/ruff check

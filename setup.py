@@ -29,7 +29,7 @@ EXAMPLES = [
     "scipy",
     *PLOTS,
 ]
-TEST = ["hypothesis", "peft", "pytest>=9", "ruff", *EXAMPLES]
+TEST = ["hypothesis", "parameterized", "peft", "pytest>=9", "ruff", *EXAMPLES]  # parameterized: transformers' own tests
 
 setup(
     name="padnet_hf",
