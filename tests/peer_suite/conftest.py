@@ -7,7 +7,14 @@ import pytest
 from tests.peer_suite.sdist import SdistError, provide_tests
 from tests.peer_suite.tally import Tally
 
-MARKERS = ("accelerate_tests", "flash_attn_test", "flash_attn_3_test", "flash_attn_4_test", "torch_compile_test")
+MARKERS = (
+    "accelerate_tests",
+    "flash_attn_test",
+    "flash_attn_3_test",
+    "flash_attn_4_test",
+    "is_training_test",
+    "torch_compile_test",
+)
 
 
 def pytest_configure(config: pytest.Config) -> None:

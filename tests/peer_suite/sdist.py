@@ -1,5 +1,6 @@
 """transformers' own tests, those of the installed version: fetched with pip as a source distribution, and cached."""
 
+import hashlib
 import os
 import shutil
 import subprocess
@@ -13,7 +14,14 @@ from pathlib import Path
 PACKAGE = "transformers_own_tests"
 """What the unpacked tests are called as a package."""
 
-TESTS = ("test_modeling_common.py", "test_configuration_common.py", "test_backbone_common.py")
+TESTS = (
+    "test_modeling_common.py",
+    "test_configuration_common.py",
+    "test_backbone_common.py",
+    "test_training_mixin.py",
+)
+"""What fits PAD models. Tests of pipelines look for tiny models on the Hub; FSDP, tensor and expert parallelism are tested
+where a configuration has a plan for them, and ours has none; the rest is about tokenizers and processors."""
 
 # What these import but the source distribution lacks. Tests of generation would have nothing to test in encoders, those
 # of export are missed. The arguments are our choice: any that every configuration takes would do.
@@ -37,7 +45,8 @@ class SdistError(RuntimeError):
 def provide_tests() -> Path:
     """The folder that holds `PACKAGE`, inside the virtual environment; fetched when it is not there yet."""
     version = metadata.version("transformers")
-    folder = Path(sys.prefix) / "peer-suite" / f"transformers-{version}"
+    recipe = hashlib.sha256(repr((TESTS, STUBS)).encode()).hexdigest()[:8]
+    folder = Path(sys.prefix) / "peer-suite" / f"transformers-{version}-{recipe}"
     if not folder.exists():
         folder.parent.mkdir(exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:

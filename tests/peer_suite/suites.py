@@ -50,12 +50,12 @@ def make_suite(
 
     def set_up(self: unittest.TestCase) -> None:
         set_seed(0)  # every test alone gives what it gives among others
-        self.model_tester = tester
 
     own = {
         "all_model_classes": (model_class,),
         "config_class": model_class.config_class,
         "test_can_init_all_missing_weights_before_2023": True,  # no copyright line says that the model is younger
+        "model_tester": tester,
         "setUp": set_up,
     }
     bases = (*mixins, ModelTesterMixin, unittest.TestCase)
