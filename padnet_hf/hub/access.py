@@ -74,7 +74,7 @@ def explained(repo_id: str) -> Iterator[None]:
     except (ConnectionError, HTTPError) as error:
         raise PADHubError(f"{constants.ENDPOINT} cannot be reached for {repo_id!r}: {_line(error)}") from error
     except RuntimeError as error:  # of an upload: the client wraps what happened
-        if error.__cause__ is None:
+        if not isinstance(error.__cause__, ConnectionError | HTTPError):
             raise
         with explained(repo_id):
             raise error.__cause__ from None
