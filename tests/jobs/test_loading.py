@@ -1,7 +1,10 @@
+from pathlib import Path
+
 import pytest
+from transformers import BertConfig, BertTokenizer, ConvNextImageProcessorPil
 
 from padnet_hf import PADNetError
-from padnet_hf.jobs.loading import load_or_explain
+from padnet_hf.jobs.loading import load_or_explain, load_processing
 
 
 @pytest.mark.parametrize("kind", [OSError, ValueError, RuntimeError])
@@ -19,3 +22,18 @@ def test_our_own_errors_stay_as_they_are() -> None:
 
     with pytest.raises(PADNetError, match=r"^mine$"):
         load_or_explain(refused, "m", "give a folder")
+
+
+def test_what_prepares_inputs_is_loaded(tmp_path: Path) -> None:
+    BertTokenizer({"[PAD]": 0, "[UNK]": 1, "[CLS]": 2, "[SEP]": 3, "fine": 4}).save_pretrained(tmp_path)
+    assert "fine" in load_processing("AutoTokenizer", str(tmp_path)).get_vocab()
+    ConvNextImageProcessorPil().save_pretrained(tmp_path)
+    assert type(load_processing("AutoImageProcessor", str(tmp_path))) is ConvNextImageProcessorPil
+
+
+def test_what_transformers_makes_up_is_no_tokenizer(tmp_path: Path) -> None:
+    BertConfig().save_pretrained(tmp_path)
+    with pytest.raises(PADNetError, match="it has no tokenizer; save the one for AutoTokenizer beside the model"):
+        load_processing("AutoTokenizer", str(tmp_path))
+    with pytest.raises(PADNetError, match=r"cannot load .*; save the one for AutoImageProcessor"):
+        load_processing("AutoImageProcessor", str(tmp_path))

@@ -61,3 +61,17 @@ def test_without_matplotlib_the_error_says_what_to_install(
     with pytest.raises(PADNetError, match=r"pip install 'padnet_hf\[plots\]'"):
         sizes.plot(tmp_path / "partition.png")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("partition.xyz", r"cannot draw to '.*partition\.xyz': give a file that ends in \.png, \.pdf, \.svg"),
+        ("partition", "cannot draw to '.*partition': give a file that ends in"),
+        ("missing/partition.png", "cannot draw to '.*partition.png': .* in a folder that is there"),
+    ],
+)
+def test_a_file_that_cannot_be_drawn_is_named(sizes: PartitionReport, tmp_path: Path, name: str, message: str) -> None:
+    with pytest.raises(PADNetError, match=message):
+        sizes.plot(tmp_path / name)
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,143 @@
+"""Calibration data that cannot be used: the value is named, and what to do; nothing is written."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from padnet_hf import PADNetError
+from tests.cli.samples import REVIEWS, Padnet, make_dense, save_images, write_rows
+
+NAMES = r"the numbers 0 to 2 and the names 'negative', 'neutral', 'positive': correct or remove it"
+Refused = Callable[..., None]
+HEAD = ["text", "label"]
+
+
+@pytest.fixture
+def refused(padnet: Padnet, dynamic_folders: dict, tmp_path: Path) -> Refused:
+    """Partition with this data, which must fail with this message."""
+
+    def run(path: object, message: str, *options: object, source: Path | str = "bert") -> None:
+        command = ("partition", dynamic_folders.get(source, source), tmp_path / "target", "--data", path, *options)
+        with pytest.raises(PADNetError, match=message):
+            padnet(*command)
+        assert not (tmp_path / "target").exists()
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        (("fine", "great"), rf"rows\.jsonl' has the label 'great', but the model knows {NAMES}"),
+        (("fine", 3), f"has the label 3, but the model knows {NAMES}"),
+        (("fine", -1), f"has the label -1, but the model knows {NAMES}"),
+        (("fine", 0.5), f"has the label 0.5, but the model knows {NAMES}"),
+        (("fine", True), f"has the label True, but the model knows {NAMES}"),
+        (("fine", None), f"has the label None, but the model knows {NAMES}"),
+        (("fine", [1, 2]), r"has List\(Value\('int64'\)\) in 'label', but the model takes one label a row"),
+        ((None, 1), r"has None in column 'text', but the model takes text: correct or remove it"),
+    ],
+)
+def test_rows_that_no_model_takes(refused: Refused, tmp_path: Path, row: tuple, message: str) -> None:
+    refused(write_rows(tmp_path / "rows.jsonl", HEAD, [row]), message, "--input", "text")
+
+
+def test_a_missing_cell_among_others_is_named(refused: Refused, tmp_path: Path) -> None:
+    path = write_rows(tmp_path / "rows.csv", HEAD, [*REVIEWS, ("fine", None)])
+    refused(path, f"has the label None, but the model knows {NAMES}")
+    path = write_rows(tmp_path / "rows.csv", HEAD, [*REVIEWS, (None, 1)])
+    refused(path, "has None in column 'text', but the model takes text")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--label", "stars"), r"has no column 'stars', but \['text', 'label'\]: name another with --label"),
+        (("--input", "body"), r"has no column 'body', but \['text', 'label'\]: name another with --input"),
+        (
+            ("--input", "label"),
+            "has . in column 'label', but the model takes text: .* name another column with",
+        ),
+        (("--input", "text") * 3, r"3 columns .* but the model takes one or two: name them with --input"),
+        (("--split", "test"), r"Unknown split \"test\". Should be one of \['train'\]"),
+    ],
+)
+def test_columns_and_splits_that_are_not_there(refused: Refused, data: dict, options: tuple, message: str) -> None:
+    refused(data["bert"], message, *options)
+
+
+def test_columns_that_could_all_be_inputs_must_be_named(padnet: Padnet, refused: Refused, tmp_path: Path) -> None:
+    path = write_rows(tmp_path / "rows.json", ["a", "b", "c", "label"], [("x", "y", "z", 1)])
+    refused(path, r"rows\.json' has 3 columns that could be inputs \(\['a', 'b', 'c'\] of .*: name them with --input")
+    path = write_rows(tmp_path / "numbers.json", ["a", "label"], [(1, 1)])
+    refused(path, r"has 0 columns that could be inputs \(\[\] of \['a', 'label'\]\)")
+
+
+def test_text_for_a_model_of_images_and_images_for_one_of_text(refused: Refused, data: dict) -> None:
+    refused(data["resnet"], "has 0 columns that could be inputs")
+    refused(data["bert"], "has 0 columns that could be inputs", source="resnet")
+    refused(data["resnet"], "has . in column 'label', but the model takes images", "--input", "label", source="resnet")
+    two = ("--input", "image", "--input", "image")
+    refused(data["resnet"], "2 columns .* but the model takes one: name them", *two, source="resnet")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("rows.txt", "x", r"rows\.txt' has the suffix '\.txt': give a \.csv, \.tsv, \.json, \.jsonl, \.parquet file"),
+        ("rows", "x", "has the suffix '': give a"),
+        ("rows.csv", "", "cannot load '.*rows.csv': No columns to parse from file; give a"),
+        ("rows.csv", "text,label\n", "cannot load '.*rows.csv': .* no data.*; give a"),
+        ("rows.csv", 'text,label\na,1\n"b,2,3\n', "cannot load '.*rows.csv': Error tokenizing data"),
+        ("rows.json", "{broken", "cannot load '.*rows.json': JSON parse error"),
+        ("rows.parquet", "PAR1", "cannot load '.*rows.parquet'"),
+    ],
+)
+def test_files_that_cannot_be_read(refused: Refused, tmp_path: Path, name: str, content: str, message: str) -> None:
+    (tmp_path / name).write_text(content)
+    refused(tmp_path / name, message)
+
+
+def test_files_folders_and_data_sets_that_are_not_there(refused: Refused, tmp_path: Path) -> None:
+    refused(tmp_path / "missing.csv", r"there is no file '.*missing\.csv': give a \.csv")
+    refused("org/missing", r"cannot load 'org/missing': .* a data set's name on the Hub")
+    (tmp_path / "empty").mkdir()
+    refused(tmp_path / "empty", r"cannot load '.*empty': .*doesn't contain any data files; give a")
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # datasets leaves the file open
+def test_a_damaged_image_is_named(refused: Refused, tmp_path: Path) -> None:
+    folder = save_images(tmp_path / "images")
+    damaged = folder / "ant" / "0.png"
+    for content in (b"nonsense", damaged.read_bytes()[:400]):
+        damaged.write_bytes(content)
+        refused(folder, rf"an image of the calibration data, '{damaged}', cannot be read", source="resnet")
+
+
+def test_a_model_without_a_tokenizer_cannot_be_calibrated(
+    padnet: Padnet, refused: Refused, data: dict, tmp_path: Path
+) -> None:
+    make_dense("bert").save_pretrained(tmp_path / "dense")
+    padnet("upcycle", tmp_path / "dense", tmp_path / "dynamic")
+    message = "cannot load '.*dynamic': it has no tokenizer; save the one for AutoTokenizer beside the model"
+    refused(data["bert"], message, source=tmp_path / "dynamic")
+
+
+def test_models_of_other_kinds_are_for_python(
+    padnet: Padnet, refused: Refused, dense_folders: dict, tmp_path: Path
+) -> None:
+    model = make_dense("bert")
+    model.config.problem_type = "multi_label_classification"
+    model.save_pretrained(tmp_path / "dense")
+    model.bert.save_pretrained(tmp_path / "bare")
+    for name in ("dense", "bare"):
+        padnet("upcycle", tmp_path / name, tmp_path / f"dynamic-{name}")
+        message = "--data calibrates masked language models, and classifiers.*use padnet_hf.partition in Python"
+        refused("rows.csv", message, source=tmp_path / f"dynamic-{name}")
+
+
+def test_regression_knows_no_names(padnet: Padnet, refused: Refused, dense_folders: dict, tmp_path: Path) -> None:
+    padnet("upcycle", dense_folders["bert"], tmp_path / "dynamic", "--num-labels", 1)
+    path = write_rows(tmp_path / "rows.csv", HEAD, [("fine", "good")])
+    refused(path, "has the label 'good', but the model knows numbers, not names", source=tmp_path / "dynamic")
