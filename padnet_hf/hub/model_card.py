@@ -83,6 +83,8 @@ def write_card(
 
 
 def _parse(text: str) -> ModelCard:
+    if not text.lstrip().startswith("---"):
+        text = f"---\n\n---\n{text}"  # else huggingface_hub warns of what is no mistake
     try:
         return ModelCard(text)
     except Exception as error:  # yaml's, and whatever huggingface_hub makes of a wrong model-index
