@@ -15,6 +15,8 @@ from padnet_hf.errors import PADNetError
 _UNFINISHED = "_unfinished"
 """Begins with what Trainer's uploads leave out."""
 
+_INDEX = "model.safetensors.index.json"
+
 
 def write_text(path: Path, text: str) -> None:
     """Write a text file, its folder with it."""
@@ -58,10 +60,12 @@ def filled_whole(folder: Path) -> Iterator[Path]:
 
 
 def _move(source: Path, target: Path) -> None:
-    new = sorted(source.iterdir(), key=lambda path: path.name == "config.json")  # what names the weights comes last
+    new = sorted(source.iterdir(), key=lambda path: (path.name == "config.json", path.name == _INDEX))
     old = {path.name for path in target.glob("model*.safetensors*")}
+    if any("-of-" in name for name in old & {path.name for path in new}):
+        (target / _INDEX).unlink(missing_ok=True)  # killed among the moves, old and new shards would make a model
     for path in new:
         os.replace(path, target / path.name)
     if any(path.name.startswith("model") and ".safetensors" in path.name for path in new):
         for name in old - {path.name for path in new}:
-            (target / name).unlink()
+            (target / name).unlink(missing_ok=True)
