@@ -18,6 +18,11 @@ _UNFINISHED = "_unfinished"
 _INDEX = "model.safetensors.index.json"
 
 
+def is_unfinished(path: Path) -> bool:
+    """Whether a process that was killed while it wrote left this behind."""
+    return path.name.split(".")[0] == _UNFINISHED
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a text file, its folder with it."""
     path.parent.mkdir(parents=True, exist_ok=True)

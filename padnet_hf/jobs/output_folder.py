@@ -6,12 +6,13 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from zipfile import is_zipfile
 
 from safetensors import SafetensorError, safe_open
 from transformers.trainer_callback import TrainerState
 
 from padnet_hf.errors import PADNetError
-from padnet_hf.hub.whole_files import write_json
+from padnet_hf.hub.whole_files import is_unfinished, write_json
 
 RUN_CONFIG = "run_config.json"
 _MAY_DIFFER = frozenset(
@@ -22,6 +23,10 @@ _MAY_DIFFER = frozenset(
 )  # fmt: skip
 """Options that may change when a run is resumed: the steps done so far would have been the same."""
 
+SAMPLES_PER_STEP = "samples_per_step"
+_PER_PROCESS = frozenset(("per_device_train_batch_size", "gradient_accumulation_steps"))
+"""Options that may change when a run is resumed if SAMPLES_PER_STEP stays: it goes on in more or fewer processes."""
+
 _RESULTS = (
     "checkpoint-*", RUN_CONFIG, "partition_report.json", "partition.png", "*_results.json", "predict_results_*.txt",
     "trainer_state.json", "training_args.bin", "config.json", "model*.safetensors", "model.safetensors.index.json",
@@ -29,6 +34,9 @@ _RESULTS = (
     "per_class_accuracy*.json", "confusion_matrix*.png", "README.md", "modeling_padnet.py",
 )  # fmt: skip
 """What a run leaves behind, of whichever script: one may replace the other's."""
+
+_PARTS = ("optimizer.*", "scheduler.pt", "rng_state*.pth")
+"""What a checkpoint needs beside weights and state, so that training goes on as if it had not been interrupted."""
 
 
 def check_output_dir(folder: str, *, making: bool, resuming: bool, overwrite: bool) -> None:
@@ -41,7 +49,7 @@ def check_output_dir(folder: str, *, making: bool, resuming: bool, overwrite: bo
             "--resume_from_checkpoint and --overwrite_output_dir exclude each other: the first continues the run in "
             "--output_dir, the second removes it"
         )
-    if not making or resuming or not path.is_dir() or not any(path.iterdir()):
+    if not making or resuming or not path.is_dir() or all(is_unfinished(found) for found in path.iterdir()):
         return
     if overwrite and not (path / RUN_CONFIG).is_file():
         raise PADNetError(
@@ -65,8 +73,9 @@ def find_checkpoint(asked: str | None, folder: str) -> str | None:
     if asked != "last":
         if not is_complete(Path(asked)):
             raise PADNetError(
-                f"--resume_from_checkpoint {asked} is not a complete checkpoint (trainer_state.json and model weights "
-                "that open): give another folder, or `last` for the newest complete one"
+                f"--resume_from_checkpoint {asked} is not a complete checkpoint (trainer_state.json, model weights, "
+                "optimizer, scheduler and random state that open): give another folder, or `last` for the newest "
+                "complete one"
             )
         return asked
     numbered = {path: re.fullmatch(r"checkpoint-(\d+)", path.name) for path in Path(folder).glob("checkpoint-*")}
@@ -81,7 +90,11 @@ def find_checkpoint(asked: str | None, folder: str) -> str | None:
 
 
 def is_complete(checkpoint: Path) -> bool:
-    """Whether saving it came to its end: the trainer's state, written last, can be read, and so can all weights."""
+    """Whether saving it came to its end, and removing it did not begin.
+
+    The trainer's state, written last, can be read, and so can all weights; nothing that training goes on from is
+    missing or cut off.
+    """
     try:
         TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
         index = checkpoint / "model.safetensors.index.json"
@@ -91,7 +104,13 @@ def is_complete(checkpoint: Path) -> bool:
                 pass
     except (OSError, ValueError, TypeError, KeyError, SafetensorError):
         return False
-    return True
+    return all(_is_whole(checkpoint, part) for part in _PARTS)
+
+
+def _is_whole(checkpoint: Path, pattern: str) -> bool:
+    """Whether there is such a file and each has its end: torch.save writes zip archives, whose directory comes last."""
+    found = list(checkpoint.glob(pattern))
+    return bool(found) and all(map(is_zipfile, found))
 
 
 def check_same_run(asked: Mapping[str, Any], checkpoint: str) -> None:
@@ -104,12 +123,20 @@ def check_same_run(asked: Mapping[str, Any], checkpoint: str) -> None:
     except (ValueError, KeyError) as error:
         raise PADNetError(f"{path} cannot be read: remove it to resume without comparing options") from error
     now = json.loads(json.dumps(asked))
+    may_differ = _MAY_DIFFER | (_PER_PROCESS if SAMPLES_PER_STEP in saved else {SAMPLES_PER_STEP})
     for option in saved | now:  # in the order of recording: --use_pad before what it brings along
-        if option not in _MAY_DIFFER and now.get(option) != saved.get(option):
+        if option in may_differ or now.get(option) == saved.get(option):
+            continue
+        if option == SAMPLES_PER_STEP:
             raise PADNetError(
-                f"--{option} is {now.get(option)!r}, but {checkpoint} was trained with {saved.get(option)!r}: give the "
-                "same value to resume, or train anew into another --output_dir"
+                f"a step would take {now.get(option)} samples, but {checkpoint} was trained with {saved[option]}: "
+                "choose --per_device_train_batch_size, --gradient_accumulation_steps and the number of processes so "
+                f"that their product is {saved[option]}"
             )
+        raise PADNetError(
+            f"--{option} is {now.get(option)!r}, but {checkpoint} was trained with {saved.get(option)!r}: give the "
+            "same value to resume, or train anew into another --output_dir"
+        )
 
 
 def write_run_config(folder: str, options: Mapping[str, Any], version: str) -> None:
@@ -118,7 +145,10 @@ def write_run_config(folder: str, options: Mapping[str, Any], version: str) -> N
 
 
 def remove_earlier_run(folder: str) -> None:
-    """Remove what a run leaves behind, and nothing else."""
-    for pattern in _RESULTS:
+    """Remove what a run leaves behind, and nothing else; last what says that the folder holds a run.
+
+    So a removal that was interrupted can be repeated.
+    """
+    for pattern in (*(name for name in _RESULTS if name != RUN_CONFIG), RUN_CONFIG):
         for path in Path(folder).glob(pattern):
             shutil.rmtree(path) if path.is_dir() else path.unlink()

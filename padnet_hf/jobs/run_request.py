@@ -1,12 +1,13 @@
 """What a run is asked to do, and whether it may: the checks before any data or model is read."""
 
+import os
 from collections.abc import Mapping
 from typing import Any
 
 from transformers import TrainingArguments
 
 from padnet_hf.errors import PADNetError
-from padnet_hf.jobs.output_folder import check_output_dir, check_same_run, find_checkpoint
+from padnet_hf.jobs.output_folder import SAMPLES_PER_STEP, check_output_dir, check_same_run, find_checkpoint
 
 _RECORDED = (
     "seed", "data_seed", "learning_rate", "weight_decay", "lr_scheduler_type", "warmup_steps", "num_train_epochs",
@@ -22,8 +23,10 @@ _LOWEST = {
 
 
 def recorded_training(training: TrainingArguments) -> dict[str, Any]:
-    """The training options that decide the result, by name."""
-    return {name: getattr(training, name) for name in _RECORDED}
+    """The training options that decide the result, by name, and how many samples a step takes over all processes."""
+    recorded = {name: getattr(training, name) for name in _RECORDED}
+    samples = training.train_batch_size * training.gradient_accumulation_steps * training.world_size
+    return recorded | {SAMPLES_PER_STEP: samples}
 
 
 def check_run(
@@ -45,6 +48,7 @@ def check_run(
     """
     if not roles_of(training):
         raise PADNetError("nothing to do: add --do_train, --do_eval or --do_predict, or several of them")
+    check_processes(training)
     check_numbers({**numbers, **{name: getattr(training, name) for name in _LOWEST if hasattr(training, name)}})
     asked = training.resume_from_checkpoint
     if asked is not None and not training.do_train:
@@ -58,6 +62,20 @@ def check_run(
     if checkpoint is not None:
         check_same_run(options, checkpoint)
     return checkpoint
+
+
+def check_processes(training: TrainingArguments) -> None:
+    """Raise PADNetError if several processes would not work together, or not in the way asked for."""
+    started = int(os.environ.get("WORLD_SIZE", 1))
+    if started > 1 and training.world_size == 1:
+        raise PADNetError(
+            f"{started} processes were started, but each would train alone, into the same --output_dir: add --use_cpu "
+            "to train together on CPUs"
+        )
+    if training.fsdp and training.device.type == "cpu":
+        raise PADNetError(
+            "--fsdp has no effect on a CPU, where accelerate keeps the whole model in every process: leave it out"
+        )
 
 
 def check_numbers(options: Mapping[str, Any]) -> None:

@@ -8,6 +8,7 @@ from transformers.trainer_callback import TrainerState
 
 from padnet_hf import PADNetError
 from padnet_hf.jobs.output_folder import (
+    check_output_dir,
     check_same_run,
     find_checkpoint,
     is_complete,
@@ -20,6 +21,8 @@ def write_checkpoint(folder: Path, step: int) -> Path:
     checkpoint = folder / f"checkpoint-{step}"
     checkpoint.mkdir(parents=True)
     save_file({"weight": torch.zeros(64)}, checkpoint / "model.safetensors")
+    for name in ("optimizer.pt", "scheduler.pt", "rng_state.pth"):
+        torch.save({"state": torch.zeros(64)}, checkpoint / name)
     TrainerState(global_step=step).save_to_json(str(checkpoint / "trainer_state.json"))
     return checkpoint
 
@@ -34,19 +37,26 @@ def test_last_is_the_highest_step_not_the_last_in_the_alphabet(tmp_path: Path) -
     assert find_checkpoint("last", str(tmp_path)) == str(tmp_path / "checkpoint-100")
 
 
-@pytest.mark.parametrize("damage", ["no state", "cut state", "no weights", "cut weights", "missing shard"])
+FILES = {
+    "state": "trainer_state.json",
+    "weights": "model.safetensors",
+    "optimizer": "optimizer.pt",
+    "scheduler": "scheduler.pt",
+    "random state": "rng_state.pth",
+}
+
+
+@pytest.mark.parametrize("damage", [*(f"{how} {what}" for how in ("no", "cut") for what in FILES), "missing shard"])
 def test_a_checkpoint_whose_saving_was_interrupted_is_passed_over(damage: str, tmp_path: Path) -> None:
     write_checkpoint(tmp_path, 10)
     broken = write_checkpoint(tmp_path, 20)
-    state, weights = broken / "trainer_state.json", broken / "model.safetensors"
     if damage == "missing shard":
         (broken / "model.safetensors.index.json").write_text(
             '{"weight_map": {"a": "model-00001-of-00002.safetensors"}}'
         )
-    elif damage.startswith("no"):
-        (state if "state" in damage else weights).unlink()
     else:
-        cut(state if "state" in damage else weights)
+        how, what = damage.split(maxsplit=1)
+        (Path.unlink if how == "no" else cut)(broken / FILES[what])
     assert not is_complete(broken)
     assert find_checkpoint("last", str(tmp_path)) == str(tmp_path / "checkpoint-10")
     with pytest.raises(PADNetError, match="checkpoint-20 is not a complete checkpoint"):
@@ -86,6 +96,47 @@ def test_run_config_is_whole_or_not_there(tmp_path: Path) -> None:
     with pytest.raises(TypeError):
         write_run_config(str(tmp_path / "new"), {"seed": object()}, "1.2.3")
     assert json.loads((tmp_path / "new" / "run_config.json").read_text()) == written
+
+
+def test_another_number_of_processes_may_go_on_if_a_step_takes_as_many_samples(tmp_path: Path) -> None:
+    options = {"per_device_train_batch_size": 8, "gradient_accumulation_steps": 1, "samples_per_step": 16}
+    write_run_config(str(tmp_path), options, "0")
+    checkpoint = str(write_checkpoint(tmp_path, 1))
+    check_same_run(options | {"per_device_train_batch_size": 4, "gradient_accumulation_steps": 4}, checkpoint)
+    with pytest.raises(PADNetError, match=r"a step would take 8 samples, but .* so that their product is 16$"):
+        check_same_run(options | {"samples_per_step": 8}, checkpoint)
+
+
+def test_a_run_that_recorded_no_samples_per_step_is_held_to_its_batch_size(tmp_path: Path) -> None:
+    write_run_config(str(tmp_path), {"per_device_train_batch_size": 8}, "0")
+    checkpoint = str(write_checkpoint(tmp_path, 1))
+    check_same_run({"per_device_train_batch_size": 8, "samples_per_step": 8}, checkpoint)
+    with pytest.raises(PADNetError, match="--per_device_train_batch_size is 4"):
+        check_same_run({"per_device_train_batch_size": 4, "samples_per_step": 4}, checkpoint)
+
+
+def test_what_a_killed_process_left_half_written_is_no_result(tmp_path: Path) -> None:
+    (tmp_path / "_unfinished").mkdir()
+    (tmp_path / "_unfinished.run_config.json").touch()
+    check_output_dir(str(tmp_path), making=True, resuming=False, overwrite=False)
+    check_output_dir(str(tmp_path), making=True, resuming=False, overwrite=True)
+
+
+def test_a_removal_that_was_interrupted_can_be_repeated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = {"run_config.json", "config.json", "all_results.json"}
+    for name in names:
+        (tmp_path / name).touch()
+    removed = []
+
+    def stop_at_the_last(path: Path) -> None:
+        if len(removed) == len(names) - 1:
+            raise KeyboardInterrupt
+        removed.append(path.name)
+
+    monkeypatch.setattr(Path, "unlink", stop_at_the_last)
+    with pytest.raises(KeyboardInterrupt):
+        remove_earlier_run(str(tmp_path))
+    assert names - set(removed) == {"run_config.json"}
 
 
 def test_removing_an_earlier_run_leaves_everything_else(tmp_path: Path) -> None:

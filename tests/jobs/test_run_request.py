@@ -4,7 +4,7 @@ import pytest
 from transformers import TrainingArguments
 
 from padnet_hf import PADNetError
-from padnet_hf.jobs.run_request import check_numbers, check_run, roles_of
+from padnet_hf.jobs.run_request import check_numbers, check_run, recorded_training, roles_of
 
 
 def request(**fields: object) -> TrainingArguments:
@@ -27,6 +27,25 @@ def test_numbers_that_are_too_small(option: str, value: float, lowest: int) -> N
     check_numbers({option: None})
     with pytest.raises(PADNetError, match=rf"--{option} is {value}, but must be at least {lowest}"):
         check_numbers({option: value})
+
+
+def test_processes_that_would_train_alone_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    training = request(do_train=True)  # made before: a single process
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(PADNetError, match=r"2 processes were started, but each would train alone.*: add --use_cpu"):
+        check_run(training, {}, {}, making=True, overwrite=False)
+
+
+def test_sharding_that_would_not_happen_is_refused() -> None:
+    training = request(do_train=True)
+    training.fsdp = True  # given as an option it needs several processes
+    with pytest.raises(PADNetError, match="--fsdp has no effect on a CPU"):
+        check_run(training, {}, {}, making=True, overwrite=False)
+
+
+def test_samples_per_step_are_recorded() -> None:
+    training = request(per_device_train_batch_size=3, gradient_accumulation_steps=4)
+    assert recorded_training(training)["samples_per_step"] == 12
 
 
 def test_roles_are_those_asked_for() -> None:
