@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch.utils.data import Dataset
 from transformers import DataCollator, PreTrainedModel, Trainer, TrainerCallback, TrainingArguments
 
@@ -16,6 +17,9 @@ from padnet_hf.training.callbacks import IMPCallback
 from padnet_hf.version import __version__
 
 logger = logging.getLogger(__name__)
+
+_CACHE_LINE = 64
+"""Bytes: the multiples at which torch begins what it allocates."""
 
 
 def partition_callbacks(
@@ -36,6 +40,7 @@ def partition_callbacks(
 
 def start_run(trainer: Trainer, options: Mapping[str, Any], *, resuming: bool) -> None:
     """Make the output folder ours: what was asked for, and the report and picture of the partition."""
+    trainer.accelerator.wait_for_everyone()  # no process may find this one's files in a folder that it has yet to check
     if trainer.is_world_process_zero():
         folder = str(trainer.args.output_dir)
         if not resuming:
@@ -57,11 +62,24 @@ def report_partition(model: PreTrainedModel, folder: str) -> None:
 
 def train(trainer: Trainer, checkpoint: str | None) -> dict[str, float]:
     """Train, and leave model, processing class and state in the output folder."""
+    align(trainer.model)
     metrics = trainer.train(resume_from_checkpoint=checkpoint).metrics
     metrics["train_samples"] = len(trainer.train_dataset)
     trainer.save_model()
     trainer.save_state()
     return record(trainer, "train", metrics)
+
+
+@torch.no_grad()
+def align(model: PreTrainedModel) -> None:
+    """Move parameters that begin within a file, as loaded ones do, to memory of their own, as new ones have.
+
+    A sum depends in its last bit on where in memory its first number stands: only so does training that goes on from a
+    checkpoint equal training that was not interrupted, bit for bit.
+    """
+    for parameter in model.parameters():
+        if parameter.device.type == "cpu" and parameter.data_ptr() % _CACHE_LINE:
+            parameter.data = parameter.data.clone()
 
 
 def record(trainer: Trainer, role: str, metrics: dict[str, float]) -> dict[str, float]:
