@@ -135,7 +135,7 @@ def read_images(
             fields["label2id"],
             convert=options.convert_channels,
             skip_unreadable=options.skip_unreadable,
-            progress=not training.disable_tqdm,
+            progress=training.process_index == 0 and not training.disable_tqdm,
         )
         for name in names
     }

@@ -41,7 +41,8 @@ class IMPCallback(TrainerCallback):
     ) -> None:
         """Partition now: parameters replaced later would be unknown to the optimizer."""
         if not getattr(model, "is_partitioned", False):
-            self.report = partition(model, self.batches, self.config, progress=not args.disable_tqdm)
+            progress = args.process_index == 0 and not args.disable_tqdm
+            self.report = partition(model, self.batches, self.config, progress=progress)
 
     def on_train_begin(
         self,

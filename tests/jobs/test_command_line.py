@@ -33,6 +33,23 @@ def test_an_option_that_does_not_exist_or_fit_is_refused_without_a_usage_text(li
     assert "\n" not in str(error.value)
 
 
+def test_of_several_processes_the_first_one_talks_and_the_others_wait_before_they_say_a_mistake(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    waited = []
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setattr("time.sleep", waited.append)
+    monkeypatch.setattr("padnet_hf.jobs.command_line.disable_progress_bar", lambda: waited.append("quiet"))
+
+    def mistaken() -> None:
+        raise PADNetError("no such file here")
+
+    with pytest.raises(SystemExit):
+        run_command(mistaken)
+    assert waited == ["quiet", 5]
+    assert capsys.readouterr().err == "error: no such file here\n"
+
+
 def test_a_mistake_is_one_line_on_stderr_and_exit_code_two(capsys: pytest.CaptureFixture[str]) -> None:
     def mistaken() -> None:
         raise PADNetError("ratio is 2,\n  allowed is 0 to 1")
