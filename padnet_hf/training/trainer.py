@@ -15,6 +15,7 @@ from padnet_hf.hub.publishing import describe
 class PADTrainer(Trainer):
     """transformers' Trainer, whose `create_model_card`, and with it `push_to_hub`, writes the card of a PAD model.
 
+    A checkpoint that has its trainer_state.json is whole, also with several processes.
     Everything else is the stock Trainer's, which works with PAD models too; its card lacks sizes and partition.
     For models of other kinds nothing changes.
 
@@ -23,6 +24,11 @@ class PADTrainer(Trainer):
     """
 
     card_results: Sequence[EvalResult] = ()
+
+    def _save_rng_state(self, output_dir: str) -> None:
+        """Every process saves its own, the first one the trainer's state after it, which says that all is there."""
+        super()._save_rng_state(output_dir)
+        self.accelerator.wait_for_everyone()
 
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
         """Write README.md, partition_report.json and partition.png to the output folder.
