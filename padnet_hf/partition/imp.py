@@ -30,7 +30,7 @@ def partition(
 
     Call it before the optimizer and any wrapping (DDP, FSDP) exist: parameters are replaced. On an error or an
     interrupt the model is as it was. With several processes (torch.distributed) every process calls it with its own
-    batches; scores are summed, so all choose the same.
+    batches, or none where there are more processes than batches; scores are summed, so all choose the same.
 
     Args:
         model: any module with PAD layers, for instance a `PADBertForSequenceClassification`.
@@ -50,6 +50,11 @@ def partition(
     needs_batches = criterion_named(config.criterion).needs_gradients and 0 < config.dynamic_ratio < 1
     with failing_together():
         taken = _take(batches, config.num_batches) if needs_batches else []
+    if needs_batches and not any(from_all(len(taken))):
+        raise PADNetError(
+            "there are no calibration batches, but this criterion needs at least 1 (num_batches is "
+            f"{config.num_batches}); pass an iterable of keyword dictionaries with labels, for instance a DataLoader."
+        )
     groups = mask_groups(model, config.granularity)
     masks = _choose(model, groups, taken, config, progress)
     states = _states(groups, masks, config.granularity)
@@ -81,11 +86,6 @@ def _check_model(model: nn.Module) -> None:
 def _take(batches: Iterable[Batch] | None, count: int) -> list[Batch]:
     with torch.random.fork_rng(devices=[]):  # a DataLoader draws from the global generator
         taken = list(itertools.islice(() if batches is None else batches, count))
-    if not taken:
-        raise PADNetError(
-            f"there are no calibration batches, but this criterion needs at least 1 (num_batches is {count}); pass an "
-            "iterable of keyword dictionaries with labels, for instance a DataLoader."
-        )
     for batch in taken:
         if not isinstance(batch, Mapping):
             raise PADNetError(
