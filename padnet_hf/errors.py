@@ -13,5 +13,9 @@ class PADCheckpointError(PADNetError, RuntimeError):
     """A checkpoint that does not hold together; also a `RuntimeError`, as transformers' for misfits."""
 
 
+MISREAD = (ArithmeticError, AssertionError, AttributeError, LookupError, RecursionError, TypeError)
+"""What code that trusts a file raises, deep inside, when the file holds something else."""
+
+
 class PADHubError(PADNetError, OSError):
     """What the Hub refused, or could not be asked; also an `OSError`, as transformers' for such."""

@@ -14,7 +14,7 @@ from huggingface_hub.errors import HTTPError
 from safetensors import SafetensorError
 from transformers import BaseImageProcessor, PreTrainedModel, PreTrainedTokenizerBase
 
-from padnet_hf.errors import PADCheckpointError, PADHubError, PADNetError
+from padnet_hf.errors import MISREAD, PADCheckpointError, PADHubError, PADNetError
 from padnet_hf.hub.access import explained, not_cached, repository_name
 from padnet_hf.hub.code_shim import auto_map, write_shim
 from padnet_hf.hub.headers import check_headers, check_inside, read_headers
@@ -120,6 +120,10 @@ class PADCheckpointMixin(PreTrainedModel):
             raise PADCheckpointError(
                 f"{source!r} has no model.safetensors. Weights in other formats (pytorch_model.bin) are not loaded, "
                 "they can run any code: ask for the checkpoint in safetensors."
+            ) from error
+        except MISREAD as error:
+            raise PADCheckpointError(
+                f"{source!r} cannot be loaded, its files are damaged or an option is not one: {error!r}"
             ) from error
         (loaded[0] if isinstance(loaded, tuple) else loaded).check_masks()
         return loaded
