@@ -20,6 +20,13 @@ from padnet_hf.partition.scratch import scratch
 _SCRATCH_BYTES = 16 * 2**20
 """Mixed kernels that exist at once on a CPU; measured with benchmarks/dynamic_conv.py."""
 
+_BLOCK_BYTES = 5 * 2**18
+"""A CPU mixes so much of a kernel, some of its output channels, and convolves with it before the rest: it is still in
+the core's cache, and what it is mixed from was read once for many samples. Half of a usual second-level cache."""
+
+_LANES = 16
+"""Such a part has a multiple of so many output channels, which a CPU convolves together."""
+
 _OUTPUT_MIXING = 100
 """Below so many (E - 1) * P, convolving with every kernel is cheaper than mixing kernels for every sample."""
 
@@ -39,7 +46,12 @@ def mixed_conv2d(
     few = (shares.shape[1] - 1) * math.prod(geometry.output_size(inputs.shape, shape)) < _OUTPUT_MIXING
     if kernels.static is None and geometry.groups == 1 and few:
         return mix_outputs(inputs, shares, kernels.dynamic.view(-1, *shape), geometry)
-    return _MixedConv.apply(inputs, shares, shape, geometry, width, *kernels)
+    rows, columns = geometry.stride
+    skips = (rows, columns) != (1, 1) and shape[-2:] == (1, 1) and geometry.padding == (0, 0)
+    if skips and inputs.is_contiguous():  # left out here, once for all blocks, it is a matrix product
+        inputs, geometry = inputs[:, :, ::rows, ::columns].contiguous(), geometry._replace(stride=(1, 1))
+    convolution = _MixedConv.apply if torch.is_grad_enabled() else _MixedConv.forward  # apply costs time of its own
+    return convolution(inputs, shares, shape, geometry, width, *kernels)
 
 
 def mix_outputs(inputs: Tensor, shares: Tensor, kernels: Tensor, geometry: Geometry) -> Tensor:
@@ -63,7 +75,7 @@ class _MixedConv(torch.autograd.Function):
         outputs = inputs.new_empty((len(inputs), shape[0], *size)).contiguous(memory_format=output_layout(inputs))
         for chunk in _chunks(shares, kernels, shape, inputs):
             for samples, full in chunk.full_kernels(kernels, width, shape, inputs):
-                convolve(inputs[samples], full.to(inputs.dtype), geometry, out=outputs[samples])
+                convolve(inputs[samples], full.to(inputs.dtype), geometry, out=outputs[samples, chunk.channels])
         return outputs
 
     @staticmethod
@@ -77,23 +89,23 @@ class _MixedConv(torch.autograd.Function):
         inputs, shares, *parts = ctx.saved_tensors
         kernels = Packed(*parts)
         dynamic = kernels.dynamic
-        needs_inputs = ctx.needs_input_grad[0]
-        grad_inputs = torch.empty_like(inputs) if needs_inputs else None
-        grad_shares, grad_dynamic = torch.empty_like(shares), torch.zeros_like(dynamic)
+        grad_inputs = torch.empty_like(inputs) if ctx.needs_input_grad[0] else None
+        grad_shares, grad_dynamic = torch.zeros_like(shares), torch.zeros_like(dynamic)
         static = None if kernels.static is None else _StaticGradient(kernels, ctx.width)
         for chunk in _chunks(shares, kernels, ctx.shape, inputs):
             grads = []
             for samples, full in chunk.full_kernels(kernels, ctx.width, ctx.shape, inputs):
-                out = grad_inputs[samples] if needs_inputs else None
-                full = full.to(inputs.dtype)
-                grad_full = convolve_backward(grad[samples], inputs[samples], full, ctx.geometry, out=out)
+                out = None if grad_inputs is None else grad_inputs[samples]
+                full, some = full.to(inputs.dtype), grad[samples, chunk.channels]
+                add = chunk.channels.start > 0  # to the gradient from the channels before these
+                grad_full = convolve_backward(some, inputs[samples], full, ctx.geometry, out, add)
                 grad_full = grad_full.flatten(1).to(dynamic.dtype)
                 grads.append(grad_full if static is None else static.take(grad_full))
             grad_mixed = grads[0] if len(grads) == 1 else torch.cat(grads)
             if static is not None:
                 grad_mixed = static.scale(grad_mixed, chunk.mixed)
-            torch.mm(grad_mixed, dynamic.t(), out=grad_shares[chunk.samples])
-            grad_dynamic.addmm_(shares[chunk.samples].t(), grad_mixed)
+            grad_shares[chunk.samples].addmm_(grad_mixed, dynamic[:, chunk.elements].t())
+            grad_dynamic[:, chunk.elements].addmm_(shares[chunk.samples].t(), grad_mixed)
         rest = () if static is None else static.gradients()
         return grad_inputs, grad_shares, None, None, None, grad_dynamic, *rest, *[None] * (5 - len(rest))
 
@@ -129,17 +141,22 @@ class _StaticGradient:
 
 
 class _Chunk(NamedTuple):
-    """Some samples of the batch with their mixed values (b, n), which hold until the next chunk is asked for."""
+    """Mixed values (b, n) of some samples and output channels, which hold until the next chunk is asked for.
+
+    elements: the positions of the same channels' values in a copy. With a static part these are always all.
+    """
 
     samples: slice
+    channels: slice
+    elements: slice
     mixed: Tensor
 
     def full_kernels(
         self, kernels: Packed, width: int, shape: torch.Size, inputs: Tensor
     ) -> Iterator[tuple[slice, Tensor]]:
-        """Samples with their kernels (b, *shape), static elements put in; hold until the next are asked for."""
+        """Samples with their kernels (b, o, ...), static elements put in; hold until the next are asked for."""
         if kernels.static is None:
-            yield self.samples, self.mixed.view(-1, *shape)
+            yield self.samples, self.mixed.view(len(self.mixed), -1, *shape[1:])
             return
         copies = unpacked_copies(self.mixed, *kernels[1:], width)
         if at_once(inputs, shape):
@@ -150,14 +167,27 @@ class _Chunk(NamedTuple):
 
 
 def _chunks(shares: Tensor, kernels: Packed, shape: torch.Size, inputs: Tensor) -> Iterator[_Chunk]:
-    """The whole batch; on a CPU in parts whose kernels fit the scratch memory."""
-    dynamic, total = kernels.dynamic, len(shares)
+    """All at once; on a CPU by blocks of output channels, and by samples whose kernels fit the scratch memory."""
+    dynamic, in_blocks = kernels.dynamic, kernels.static is None and inputs.shape[1] == shape[1]
+    all_channels, all_elements = slice(0, shape[0]), slice(0, dynamic.shape[1])
     if inputs.device.type != "cpu":
-        yield _Chunk(slice(0, total), shares @ dynamic)
+        yield _Chunk(slice(0, len(shares)), all_channels, all_elements, shares @ dynamic)
         return
-    step = max(1, _SCRATCH_BYTES // (shape.numel() * dynamic.element_size()))
-    for start in range(0, total, step):
-        samples = slice(start, min(start + step, total))
-        some = shares[samples]
-        memory = scratch("mixed kernels", len(some) * dynamic.shape[1], dynamic.dtype).view(len(some), -1)
-        yield _Chunk(samples, torch.mm(some, dynamic, out=memory))
+    channel, size = shape[1:].numel(), dynamic.element_size()
+    in_full = kernels.static is not None and at_once(inputs, shape)
+    for channels in _parts(shape[0], _BLOCK_BYTES // (channel * size), _LANES) if in_blocks else (all_channels,):
+        elements = slice(channels.start * channel, channels.stop * channel) if in_blocks else all_elements
+        values = dynamic[:, elements]
+        sample_bytes = (shape.numel() if in_full else values.shape[1]) * size
+        for samples in _parts(len(shares), _SCRATCH_BYTES // sample_bytes):
+            some = shares[samples]
+            memory = scratch("mixed kernels", len(some) * values.shape[1], dynamic.dtype).view(len(some), -1)
+            yield _Chunk(samples, channels, elements, torch.mm(some, values, out=memory))
+
+
+def _parts(total: int, most: int, multiple: int = 1) -> Iterator[slice]:
+    """Parts of 0..total of equal length, a multiple of `multiple`, of about `most`; only the last may be shorter."""
+    count = math.ceil(total / max(most, 1))
+    length = math.ceil(total / max(count, 1) / multiple) * multiple
+    for start in range(0, total, max(length, 1)):
+        yield slice(start, min(start + length, total))

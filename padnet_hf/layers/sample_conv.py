@@ -41,9 +41,9 @@ def at_once(inputs: Tensor, shape: torch.Size) -> bool:
 
 def convolve(inputs: Tensor, kernels: Tensor, geometry: Geometry, out: Tensor) -> None:
     """inputs (b, C, height, width), kernels (b, O, C/G, height, width) -> out (b, O, ...)."""
-    count, channels = kernels.shape[:2]
+    count = len(kernels)
     if _is_matrix(inputs, kernels, geometry):
-        torch.bmm(kernels.view(count, channels, -1), _columns(inputs, geometry), out=out.view(count, channels, -1))
+        torch.bmm(kernels.flatten(2), inputs.flatten(2), out=out.flatten(2))
     elif at_once(inputs, kernels.shape[1:]):
         together = geometry._replace(groups=count * geometry.groups)
         outputs = F.conv2d(inputs.reshape(1, -1, *inputs.shape[2:]), kernels.flatten(0, 1), None, *together)
@@ -53,21 +53,26 @@ def convolve(inputs: Tensor, kernels: Tensor, geometry: Geometry, out: Tensor) -
             out[number] = F.conv2d(inputs[number : number + 1], kernels[number], None, *geometry)[0]
 
 
-def convolve_backward(grad: Tensor, inputs: Tensor, kernels: Tensor, geometry: Geometry, out: Tensor | None) -> Tensor:
-    """The gradient of `convolve` in the kernels, from that in its output; that in the inputs goes to `out`, if any."""
-    count, channels = kernels.shape[:2]
-    if _is_matrix(inputs, kernels, geometry) and grad.is_contiguous():
-        grad = grad.view(count, channels, -1)
+def convolve_backward(
+    grad: Tensor, inputs: Tensor, kernels: Tensor, geometry: Geometry, out: Tensor | None, add: bool = False
+) -> Tensor:
+    """The gradient of `convolve` in the kernels, from that in its output; that in the inputs goes to `out`, if any.
+
+    add: to what `out` holds, rather than in its place.
+    """
+    count = len(kernels)
+    if _is_matrix(inputs, kernels, geometry):
+        grad = grad.flatten(2)
         if out is not None:
-            grad_columns = torch.bmm(kernels.view(count, channels, -1).transpose(1, 2), grad)
-            _add_columns(grad_columns, out, geometry)
-        return torch.bmm(grad, _columns(inputs, geometry).transpose(1, 2)).view_as(kernels)
+            columns = out.flatten(2)
+            torch.baddbmm(columns, kernels.flatten(2).transpose(1, 2), grad, beta=int(add), out=columns)
+        return torch.bmm(grad, inputs.flatten(2).transpose(1, 2)).view_as(kernels)
     if count > 1 and not at_once(inputs, kernels.shape[1:]):
         grad_kernels = torch.empty_like(kernels)
         for number in range(count):
             some = slice(number, number + 1)
             grad_inputs = None if out is None else out[some]
-            grad_kernels[some] = convolve_backward(grad[some], inputs[some], kernels[some], geometry, grad_inputs)
+            grad_kernels[some] = convolve_backward(grad[some], inputs[some], kernels[some], geometry, grad_inputs, add)
         return grad_kernels
     grad_inputs, grad_kernels, _ = torch.ops.aten.convolution_backward(
         grad.reshape(1, -1, *grad.shape[2:]),
@@ -81,26 +86,12 @@ def convolve_backward(grad: Tensor, inputs: Tensor, kernels: Tensor, geometry: G
         [out is not None, True, False],
     )
     if out is not None:
-        out.copy_(grad_inputs.view_as(inputs))
+        grad_inputs = grad_inputs.view_as(inputs)
+        out.add_(grad_inputs) if add else out.copy_(grad_inputs)
     return grad_kernels.view_as(kernels)
 
 
 def _is_matrix(inputs: Tensor, kernels: Tensor, geometry: Geometry) -> bool:
     """Whether the convolution is a matrix product over channels."""
-    is_plain = geometry.groups == 1 and geometry.padding == (0, 0) and inputs.is_contiguous()
+    is_plain = geometry[:2] == ((1, 1), (0, 0)) and geometry.groups == 1 and inputs.is_contiguous()
     return is_plain and kernels.shape[-2:] == (1, 1)
-
-
-def _columns(inputs: Tensor, geometry: Geometry) -> Tensor:
-    """The positions that a 1x1 kernel meets, (b, C, P)."""
-    rows, columns = geometry.stride
-    return inputs[:, :, ::rows, ::columns].flatten(2)
-
-
-def _add_columns(grad: Tensor, out: Tensor, geometry: Geometry) -> None:
-    """Write gradients (b, C, P) to the positions they belong to, zero elsewhere."""
-    rows, columns = geometry.stride
-    if geometry.stride != (1, 1):
-        out.zero_()
-    met = out[:, :, ::rows, ::columns]
-    met.copy_(grad.view(met.shape))

@@ -38,6 +38,8 @@ SHAPES: dict[str, dict[str, Any]] = {
     "depthwise same": {"kernel_size": 2, "padding": "same", "groups": 4, "bias": False},
 }
 
+_THREE_CHANNELS = {"_OUTPUT_MIXING": 0, "_APART": 0, "_BLOCK_BYTES": 0, "_LANES": 3}
+
 WAYS: dict[str, dict[str, float]] = {
     "as chosen": {},
     "outputs mixed": {"_OUTPUT_MIXING": 10**9, "_APART": 0},
@@ -49,6 +51,9 @@ WAYS: dict[str, dict[str, float]] = {
     "two samples at once": {"_OUTPUT_MIXING": 0, "_SMALL_KERNEL": 10**9, "_APART": 10**9, "_SCRATCH_BYTES": 2},
     "two samples mixed at once": {"_OUTPUT_MIXING": 0, "_SMALL_KERNEL": 0, "_APART": 10**9, "_SCRATCH_BYTES": 2},
     "one sample mixed at once": {"_OUTPUT_MIXING": 0, "_APART": 0, "_SCRATCH_BYTES": 0},
+    "all samples at once, three channels": {"_SMALL_KERNEL": 10**9, **_THREE_CHANNELS},
+    "one sample after the other, three channels": {"_SMALL_KERNEL": 0, **_THREE_CHANNELS},
+    "two samples mixed at once, three channels": {"_SMALL_KERNEL": 0, "_SCRATCH_BYTES": 3 / 4, **_THREE_CHANNELS},
 }
 """Ways of computing the same, by thresholds that lead there; scratch here in kernels, not bytes."""
 

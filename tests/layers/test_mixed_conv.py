@@ -164,6 +164,19 @@ def test_no_more_kernels_are_mixed_at_once_than_the_scratch_memory_holds(
     assert seen == [2, 2, 1]
 
 
+def test_no_more_channels_are_mixed_at_once_than_a_block_holds(monkeypatch: pytest.MonkeyPatch) -> None:
+    conv, plain_conv2d, seen = make_conv("fully dynamic", kernel_size=3), F.conv2d, []
+    force("one sample after the other, three channels", monkeypatch, 8 * conv.weight.shape.numel())
+
+    def counting(inputs: Tensor, kernels: Tensor, *arguments: object) -> Tensor:
+        seen.append(len(kernels))
+        return plain_conv2d(inputs, kernels, *arguments)
+
+    monkeypatch.setattr(F, "conv2d", counting)
+    conv(make_inputs(2))
+    assert seen == [3, 3, 3, 3, 2, 2]
+
+
 @pytest.mark.usefixtures("kernels_are_mixed")
 def test_layers_of_different_size_and_type_do_not_disturb_each_other() -> None:
     generator = torch.Generator().manual_seed(0)
