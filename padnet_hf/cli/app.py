@@ -15,6 +15,7 @@ from padnet_hf.errors import PADNetError
 from padnet_hf.hub.inspection import Inspection, inspect_checkpoint
 from padnet_hf.hub.model_card import CARD
 from padnet_hf.hub.publishing import Repository, describe
+from padnet_hf.hub.values import non_finite
 from padnet_hf.partition.config import PartitionConfig
 from padnet_hf.partition.criteria import criterion_named
 from padnet_hf.version import __version__
@@ -56,6 +57,7 @@ def _version(version: Annotated[bool, typer.Option("--version", help="Print the 
 def inspect(
     source: Source,
     plot: Annotated[Path | None, typer.Option(help="Draw it too: a .png, .pdf or .svg file.")] = None,
+    values: Annotated[bool, typer.Option("--values", help="Read all weights too, and look for NaN.")] = False,
     as_json: AsJSON = False,
     revision: Revision = None,
     token: Token = None,
@@ -67,10 +69,14 @@ def inspect(
     found = inspect_checkpoint(source, revision=revision, token=token)
     if plot is not None:
         found.report.plot(plot)
+    not_finite = non_finite(source, revision=revision, token=token) if values else None
     if as_json:
-        _print_json(found.to_dict())
-    else:
-        console.print(f"{_headline(found)}\n\n{found.report}", markup=False)
+        _print_json(found.to_dict() | ({} if not_finite is None else {"not_finite": not_finite}))
+        return
+    console.print(f"{_headline(found)}\n\n{found.report}", markup=False)
+    if not_finite is not None:
+        listed = [f"{name}: {count:,} values are NaN or infinite" for name, count in not_finite.items()]
+        console.print("\n".join(["", *(listed or ["all values are finite"])]), markup=False)
 
 
 def _headline(found: Inspection) -> str:
