@@ -8,13 +8,11 @@ from packaging.version import InvalidVersion, Version
 from transformers.configuration_utils import PreTrainedConfig
 
 from padnet_hf.errors import MISREAD, PADCheckpointError, PADNetError
+from padnet_hf.models.untrusted import check_untrusted
 from padnet_hf.version import __version__
 
 _IDENTITY = ("model_type", "architectures", "auto_map", "transformers_version", "_name_or_path")
 _LABELS = ("num_labels", "id2label", "label2id")
-_LARGEST = {"num_labels": 1_000_000, "num_hidden_layers": 1_000, "depths": 1_000}
-_LARGEST_OF_ALL = 10_000_000
-"""No model is as large, and building one from a file that says so would take all memory before anything is checked."""
 
 
 @dataclass
@@ -58,11 +56,7 @@ class PADConfigMixin:
             dense = cls.dense_class.model_type
             remedy = f"turn it into one with from_dense, padnet upcycle or --use_pad (of type {dense!r} only)"
             raise PADNetError(f"this is a checkpoint of model type {found!r}, not of {cls.model_type!r}: {remedy}.")
-        for name, value in config_dict.items():
-            largest = _LARGEST.get(name, _LARGEST_OF_ALL)
-            for number in value if isinstance(value, list) else [value]:
-                if isinstance(number, int) and abs(number) > largest:
-                    raise PADNetError(f"{name} in config.json is {value!r}, but must not be beyond {largest:,}.")
+        check_untrusted(config_dict)
         try:
             return super().from_dict(config_dict, **kwargs)
         except MISREAD as error:
