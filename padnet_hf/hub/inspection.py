@@ -9,7 +9,7 @@ import torch
 import transformers
 from huggingface_hub import HfApi, get_local_safetensors_metadata, hf_hub_download
 from huggingface_hub.errors import NotASafetensorsRepoError, SafetensorsParsingError
-from huggingface_hub.utils import SafetensorsRepoMetadata
+from huggingface_hub.utils import SafetensorsFileMetadata, SafetensorsRepoMetadata
 from transformers import AutoConfig, PreTrainedConfig
 from transformers.utils import CONFIG_NAME
 
@@ -107,7 +107,21 @@ def _local(folder: Path) -> tuple[SafetensorsRepoMetadata, list[int]]:
         raise PADCheckpointError(f"{str(folder)!r} lacks weights in safetensors: {error}") from error
     except (SafetensorsParsingError, ValueError, KeyError, TypeError) as error:
         raise PADCheckpointError(f"the weights in {str(folder)!r} are damaged, get them again: {error}") from error
-    return metadata, [(folder / name).stat().st_size for name in metadata.files_metadata]
+    sizes = {name: (folder / name).stat().st_size for name in metadata.files_metadata}
+    for name, size in sizes.items():
+        if size < (whole := _whole_size(folder / name, metadata.files_metadata[name])):
+            raise PADCheckpointError(
+                f"{str(folder / name)!r} has {size:,} bytes, but its header says {whole:,}: copying or downloading "
+                "it was interrupted, get it again."
+            )
+    return metadata, list(sizes.values())
+
+
+def _whole_size(path: Path, file: SafetensorsFileMetadata) -> int:
+    """Bytes of a file of weights: the header's length, the header, the tensors."""
+    with path.open("rb") as stream:
+        header = int.from_bytes(stream.read(8), "little")
+    return 8 + header + max((info.data_offsets[1] for info in file.tensors.values()), default=0)
 
 
 def _remote(name: str, revision: str | None, token: str | bool | None) -> tuple[SafetensorsRepoMetadata, list[int]]:
