@@ -42,12 +42,12 @@ glue: $(INSTALLED) $(VENV)/.data-glue ## run the GLUE example on its embedded da
 vision: $(INSTALLED) $(VENV)/.data-vision ## run the vision example on its embedded data; ARGS="--data_dir FOLDER" or "--train_dir FOLDER" replace them
 	HF_HUB_OFFLINE=$(HF_HUB_OFFLINE) $(BIN)/python examples/vision/run_image_classification.py $(VISION_ARGS) $(ARGS)
 
-# One thread: the models are small, and tests that start processes would get in each other's way with more.
+# A process for every core, each with one thread: the models are small, and more threads would get in each other's way.
 test: $(INSTALLED) $(DATA) ## run the tests, all but the slow ones
-	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" $(ARGS)
+	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto -m "not slow" $(ARGS)
 
 test-slow: $(INSTALLED) $(DATA) ## run the slow tests
-	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow $(ARGS)
+	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto -m slow $(ARGS)
 
 peer-suite: $(INSTALLED) ## run transformers' own model tests on every PAD model
 	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/peer_suite -q -r fE $(ARGS)

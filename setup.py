@@ -29,7 +29,8 @@ EXAMPLES = [
     "scipy",
     *PLOTS,
 ]
-TEST = ["hypothesis", "parameterized", "peft", "pytest>=9", "ruff", *EXAMPLES]  # parameterized: transformers' own tests
+TEST = ["hypothesis", "peft", "pytest>=9", "pytest-xdist", "ruff", *EXAMPLES]
+TEST += ["parameterized"]  # transformers' own tests need it
 
 setup(
     name="padnet_hf",

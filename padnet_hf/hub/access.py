@@ -53,8 +53,10 @@ def explained(repo_id: str) -> Iterator[None]:
         raise
     except HFValidationError as error:
         raise PADHubError(f"{repo_id!r} is neither a folder nor a repository's name, like 'org/name'.") from error
-    except (OfflineModeIsEnabled, LocalEntryNotFoundError) as error:
+    except LocalEntryNotFoundError as error:
         raise PADHubError(not_cached(repo_id)) from error
+    except OfflineModeIsEnabled as error:
+        raise PADHubError(f"{repo_id!r} is out of reach: HF_HUB_OFFLINE is set; unset it for this.") from error
     except LocalTokenNotFoundError as error:
         raise PADHubError(f"no token for {repo_id!r}: {_LOGIN}.") from error
     except RevisionNotFoundError as error:

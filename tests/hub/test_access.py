@@ -109,7 +109,12 @@ def test_a_name_is_a_repositorys_unless_there_is_such_a_folder(tmp_path: Path, m
         assert repository_name(folder) is None
 
 
-@pytest.mark.parametrize("error", [OfflineModeIsEnabled(""), LocalEntryNotFoundError("")])
+def test_what_needs_the_hub_says_that_it_is_switched_off() -> None:
+    with pytest.raises(PADHubError, match="'org/name' is out of reach: HF_HUB_OFFLINE is set"), explained("org/name"):
+        raise OfflineModeIsEnabled("")
+
+
+@pytest.mark.parametrize("error", [LocalEntryNotFoundError("")])
 def test_being_offline_is_told_with_the_command_that_fills_the_cache(error: Exception) -> None:
     with (
         pytest.raises(PADHubError, match=r"'org/name' .* cache .*`hf download org/name` gets it"),
