@@ -159,7 +159,7 @@ class PADCheckpointMixin(PreTrainedModel):
         found = self._hash_stored_masks()
         if found is not None and found != (recorded := self.config.partition["mask_hash"]):
             raise PADCheckpointError(
-                f"the masks have the hash {found[:12]}..., but the partition recorded {recorded[:12]}...; "
+                f"the masks have the hash {found[:12]}..., but the partition recorded {str(recorded)[:12]}...; "
                 "the checkpoint is damaged or its config.json belongs to another one."
             )
 
