@@ -19,7 +19,7 @@ def hub(tmp_path: Path) -> Iterator[SimulatedHub]:
 
 @pytest.fixture(scope="session")
 def published(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Published]:
-    """A Hub with every case on it, for tests that read: its log and faults are emptied for each."""
+    """A Hub with every case on it, for tests that read; whoever adds a repository gives it a name of its own."""
     simulated = SimulatedHub(tmp_path_factory.mktemp("published"))
     yield publish(simulated)
     simulated.close()
