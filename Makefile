@@ -44,10 +44,10 @@ vision: $(INSTALLED) $(VENV)/.data-vision ## run the vision example on its embed
 
 # A process for every core, each with one thread: the models are small, and more threads would get in each other's way.
 test: $(INSTALLED) $(DATA) ## run the tests, all but the slow ones
-	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto -m "not slow" $(ARGS)
+	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile -m "not slow" $(ARGS)
 
 test-slow: $(INSTALLED) $(DATA) ## run the slow tests
-	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto -m slow $(ARGS)
+	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile -m slow $(ARGS)
 
 peer-suite: $(INSTALLED) ## run transformers' own model tests on every PAD model
 	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/peer_suite -q -r fE $(ARGS)

@@ -45,7 +45,7 @@ def auto_class_of(config: PreTrainedConfig) -> str:
             return auto_class
     raise PADNetError(
         f"architectures in config.json names {names[0]!r}, but must be one of "
-        f"{', '.join(config.auto_classes.values())}."
+        f"{', '.join(name for auto_class, name in config.auto_classes.items() if auto_class != 'AutoConfig')}."
     )
 
 

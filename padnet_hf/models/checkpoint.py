@@ -17,6 +17,7 @@ from transformers import BaseImageProcessor, PreTrainedModel, PreTrainedTokenize
 from padnet_hf.errors import MISREAD, PADCheckpointError, PADHubError, PADNetError
 from padnet_hf.hub.access import explained, not_cached, repository_name
 from padnet_hf.hub.code_shim import auto_map, write_shim
+from padnet_hf.hub.downloads import check_downloads
 from padnet_hf.hub.headers import check_headers, check_inside, read_headers
 from padnet_hf.hub.publishing import Repository, describe
 from padnet_hf.hub.whole_files import filled_whole
@@ -137,6 +138,7 @@ class PADCheckpointMixin(PreTrainedModel):
             source = str(load_config.pretrained_model_name_or_path)
             if Path(source).is_dir():
                 check_inside(source, checkpoint_files)
+            check_downloads(checkpoint_files)
             may_differ = load_config.ignore_mismatched_sizes
             check_headers(model, read_headers(checkpoint_files), source, sizes_may_differ=may_differ)
         return PreTrainedModel._load_pretrained_model(model, state_dict, checkpoint_files, load_config, **kwargs)
