@@ -1,12 +1,15 @@
-"""The stock Trainer with our model card."""
+"""The stock Trainer with our model card, and checkpoints that are whole or not taken for such."""
 
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from huggingface_hub import EvalResult, ModelCardData
+from torch import nn
 from transformers import Trainer
 from transformers.modelcard import TrainingSummary, make_markdown_table
+from transformers.trainer import TRAINER_STATE_NAME
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from padnet_hf.hub.model_card import CARD
 from padnet_hf.hub.publishing import describe
@@ -15,7 +18,8 @@ from padnet_hf.hub.publishing import describe
 class PADTrainer(Trainer):
     """transformers' Trainer, whose `create_model_card`, and with it `push_to_hub`, writes the card of a PAD model.
 
-    A checkpoint that has its trainer_state.json is whole, also with several processes.
+    A checkpoint that has its trainer_state.json is whole, also with several processes, and a run resumed at its end
+    trains no further.
     Everything else is the stock Trainer's, which works with PAD models too; its card lacks sizes and partition.
     For models of other kinds nothing changes.
 
@@ -24,6 +28,22 @@ class PADTrainer(Trainer):
     """
 
     card_results: Sequence[EvalResult] = ()
+
+    def _init_training_state(
+        self, max_steps: int, num_update_steps_per_epoch: int, num_train_epochs: int, *args: Any, **kwargs: Any
+    ) -> tuple[int, int]:
+        """Epochs and batches done. After the last step all epochs are: transformers 5.23 would train one step more."""
+        epochs, batches = super()._init_training_state(
+            max_steps, num_update_steps_per_epoch, num_train_epochs, *args, **kwargs
+        )
+        return (num_train_epochs, 0) if self.state.global_step >= max_steps else (epochs, batches)
+
+    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
+        """Save; what is saved again, because an earlier checkpoint was resumed, is not whole meanwhile."""
+        if self.args.should_save:
+            folder = Path(self._get_output_dir(trial), f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}")
+            (folder / TRAINER_STATE_NAME).unlink(missing_ok=True)
+        super()._save_checkpoint(model, trial)
 
     def _save_rng_state(self, output_dir: str) -> None:
         """Every process saves its own, the first one the trainer's state after it, which says that all is there."""
