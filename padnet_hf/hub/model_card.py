@@ -39,14 +39,11 @@ _FEATURES = {"token": "feature-extraction", "image": "image-feature-extraction"}
 
 def auto_class_of(config: PreTrainedConfig) -> str:
     """The Auto class that loads the model that this configuration was saved with. Raises PADNetError if none does."""
-    names = config.architectures or ["nothing"]
-    for auto_class, name in config.auto_classes.items():
-        if name == names[0]:
-            return auto_class
-    raise PADNetError(
-        f"architectures in config.json names {names[0]!r}, but must be one of "
-        f"{', '.join(name for auto_class, name in config.auto_classes.items() if auto_class != 'AutoConfig')}."
-    )
+    auto_classes = {name: auto_class for auto_class, name in config.auto_classes.items() if auto_class != "AutoConfig"}
+    name = (config.architectures or ["nothing"])[0]
+    if name not in auto_classes:
+        raise PADNetError(f"architectures in config.json names {name!r}, but must be one of {', '.join(auto_classes)}.")
+    return auto_classes[name]
 
 
 def write_card(
