@@ -40,8 +40,8 @@ class PADWeight(nn.Module):
     |---|---|
     | all | `dynamic` (E, *shape) |
     | none | `static` (*shape) |
-    | n of N elements | `dynamic` (E, n), `static` (N-n,), `phi` (), `mask_bits` (ceil(N/8),) uint8 |
-    | d of U units | `dynamic` (E, ..d..), `static` (..U-d..), `phi` (), and `mask_bits` (ceil(U/8),) if `ordered` |
+    | n of N elements | `dynamic` (E, n), `static` (N-n,), `phi` (1,), `mask_bits` (ceil(N/8),) uint8 |
+    | d of U units | `dynamic` (E, ..d..), `static` (..U-d..), `phi` (1,), and `mask_bits` (ceil(U/8),) if `ordered` |
 
     The forward pass sees lambda_d * M * Theta_dynamic + lambda_s * (1 - M) * Theta_static, where lambda_d is
     2 sigmoid(phi) and lambda_s is 2 - lambda_d (PAD-Net, section 3; the sigmoid is upstream's). phi starts at 0, both
@@ -143,7 +143,7 @@ class PADWeight(nn.Module):
         shapes = {
             "dynamic": ((self.num_copies, *dynamic_shape), dtype),
             "static": (tuple(static_shape), dtype),
-            "phi": ((), dtype),
+            "phi": ((1,), dtype),  # FSDP2 shards no scalars
         }
         if ordered:
             shapes["mask_bits"] = ((num_mask_bytes(total),), torch.uint8)
@@ -164,7 +164,7 @@ class PADWeight(nn.Module):
         state = {
             "dynamic": copies.index_select(1 + dim, mask.nonzero().squeeze(1)),
             "static": mean_over_copies(copies.index_select(1 + dim, (~mask).nonzero().squeeze(1))),
-            "phi": copies.new_zeros(()),
+            "phi": copies.new_zeros(1),
         }
         if granularity == "element" or self.ordered:
             state["mask_bits"] = pack_mask(mask)
@@ -204,7 +204,7 @@ class PADWeight(nn.Module):
         if self.phi is None:
             one = self.values.new_ones(())
             return one, one
-        scale_dynamic = 2 * torch.sigmoid(self.phi)
+        scale_dynamic = 2 * torch.sigmoid(self.phi.squeeze(0))
         return scale_dynamic, 2 - scale_dynamic
 
     def build(self, scratch_for: str | None = None) -> Tensor:

@@ -76,7 +76,7 @@ _FORMS: list[tuple[str, Granularity, int, dict[str, tuple[tuple[int, ...], torch
         {
             "dynamic": ((3, 17), torch.float64),
             "static": ((31,), torch.float64),
-            "phi": ((), torch.float64),
+            "phi": ((1,), torch.float64),
             "mask_bits": ((6,), torch.uint8),
         },
     ),
@@ -89,7 +89,7 @@ _FORMS: list[tuple[str, Granularity, int, dict[str, tuple[tuple[int, ...], torch
         {
             "dynamic": ((3, 6, 3, 2), torch.float64),
             "static": ((6, 1, 2), torch.float64),
-            "phi": ((), torch.float64),
+            "phi": ((1,), torch.float64),
             "mask_bits": ((1,), torch.uint8),
         },
     ),
@@ -97,7 +97,7 @@ _FORMS: list[tuple[str, Granularity, int, dict[str, tuple[tuple[int, ...], torch
         "some unordered units",
         "unit",
         3,
-        {"dynamic": ((3, 6, 3, 2), torch.float64), "static": ((6, 1, 2), torch.float64), "phi": ((), torch.float64)},
+        {"dynamic": ((3, 6, 3, 2), torch.float64), "static": ((6, 1, 2), torch.float64), "phi": ((1,), torch.float64)},
     ),
 ]
 
