@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from transformers import TrainingArguments
@@ -61,6 +62,7 @@ def check_run(
     checkpoint = find_checkpoint(asked, folder)
     if checkpoint is not None:
         check_same_run(options, checkpoint)
+        check_same_sharding(training, checkpoint)
     return checkpoint
 
 
@@ -75,6 +77,15 @@ def check_processes(training: TrainingArguments) -> None:
     if training.fsdp and training.device.type == "cpu":
         raise PADNetError(
             "--fsdp has no effect on a CPU, where accelerate keeps the whole model in every process: leave it out"
+        )
+
+
+def check_same_sharding(training: TrainingArguments, checkpoint: str) -> None:
+    """Raise PADNetError if the checkpoint's optimizer is stored for FSDP and not to be used with it, or vice versa."""
+    if any(Path(checkpoint).glob("pytorch_model_fsdp*")) != bool(training.fsdp):
+        raise PADNetError(
+            f"{checkpoint} was saved with{'out' if training.fsdp else ''} --fsdp: resume it in the same way, or start "
+            "anew from its model with --model_name_or_path"
         )
 
 

@@ -4,7 +4,7 @@ import pytest
 from transformers import TrainingArguments
 
 from padnet_hf import PADNetError
-from padnet_hf.jobs.run_request import check_numbers, check_run, recorded_training, roles_of
+from padnet_hf.jobs.run_request import check_numbers, check_run, check_same_sharding, recorded_training, roles_of
 
 
 def request(**fields: object) -> TrainingArguments:
@@ -41,6 +41,19 @@ def test_sharding_that_would_not_happen_is_refused() -> None:
     training.fsdp = True  # given as an option it needs several processes
     with pytest.raises(PADNetError, match="--fsdp has no effect on a CPU"):
         check_run(training, {}, {}, making=True, overwrite=False)
+
+
+def test_a_checkpoint_saved_with_sharding_is_resumed_with_it_and_another_without(tmp_path: Path) -> None:
+    training = request(do_train=True)
+    check_same_sharding(training, str(tmp_path))
+    (tmp_path / "pytorch_model_fsdp.bin").touch()
+    with pytest.raises(PADNetError, match="was saved with --fsdp: resume it in the same way"):
+        check_same_sharding(training, str(tmp_path))
+    training.fsdp = True
+    check_same_sharding(training, str(tmp_path))
+    (tmp_path / "pytorch_model_fsdp.bin").unlink()
+    with pytest.raises(PADNetError, match="was saved without --fsdp"):
+        check_same_sharding(training, str(tmp_path))
 
 
 def test_samples_per_step_are_recorded() -> None:
