@@ -7,6 +7,7 @@ rewritten, or added if there are none; its metadata win over ours, but for tags 
 import re
 from dataclasses import fields
 from pathlib import Path
+from typing import NamedTuple
 
 from huggingface_hub import ModelCard, ModelCardData
 from transformers import PreTrainedConfig
@@ -20,11 +21,22 @@ from padnet_hf.partition.report import PartitionReport
 CARD = "README.md"
 _TEMPLATE = Path(__file__).with_name("model_card_template.md")
 _PART = re.compile(r"<!-- padnet_hf (\w+):.*?<!-- /padnet_hf \1 -->", re.DOTALL)
+
+
+class _Kind(NamedTuple):
+    """What a family's card calls things."""
+
+    layers: str
+    per: str
+    tag: str
+    features: str
+
+
 _KINDS = {
-    "token": ("feed-forward layers", "experts", "mixture-of-experts"),
-    "image": ("convolutions", "kernels", "dynamic-convolution"),
+    "experts": _Kind("feed-forward layers", "token", "mixture-of-experts", "feature-extraction"),
+    "kernels": _Kind("convolutions", "image", "dynamic-convolution", "image-feature-extraction"),
 }
-"""What work is counted per -> what is dynamic, what its copies are called, the tag."""
+"""By what the copies are called."""
 
 _PIPELINES = {
     "AutoModelForImageClassification": "image-classification",
@@ -34,7 +46,6 @@ _PIPELINES = {
     "AutoModelForSequenceClassification": "text-classification",
     "AutoModelForTokenClassification": "token-classification",
 }
-_FEATURES = {"token": "feature-extraction", "image": "image-feature-extraction"}
 
 
 def auto_class_of(config: PreTrainedConfig) -> str:
@@ -68,7 +79,7 @@ def write_card(
     Raises PADNetError if the existing card has metadata that cannot be read.
     """
     card = _parse(existing) if existing else None
-    data = _metadata(config, report, repository.split("/")[-1], metadata, card and card.data)
+    data = _metadata(config, repository.split("/")[-1], metadata, card and card.data)
     values = _values(folder, config, report, repository)
     new = ModelCard.from_template(
         data, template_path=str(_TEMPLATE), results=data.eval_results, training=training, **values
@@ -89,22 +100,19 @@ def _parse(text: str) -> ModelCard:
 
 
 def _metadata(
-    config: PreTrainedConfig,
-    report: PartitionReport,
-    name: str,
-    added: ModelCardData | None,
-    existing: ModelCardData | None,
+    config: PreTrainedConfig, name: str, added: ModelCardData | None, existing: ModelCardData | None
 ) -> ModelCardData:
+    kind = _KINDS[config.copies]
     ours = {
         "library_name": "transformers",
-        "pipeline_tag": _PIPELINES.get(auto_class_of(config), _FEATURES[report.work_per]),
+        "pipeline_tag": _PIPELINES.get(auto_class_of(config), kind.features),
         "base_model": config.base_model,
         "license": _licence(config.base_model),
     }
     new, old = (
         {key: value for key, value in vars(data).items() if value} if data else {} for data in (added, existing)
     )
-    tags = [*old.pop("tags", ()), "padnet", _KINDS[report.work_per][2], *new.pop("tags", ())]
+    tags = [*old.pop("tags", ()), "padnet", kind.tag, *new.pop("tags", ())]
     results = new.pop("eval_results", [])
     kept = [
         result for result in old.pop("eval_results", ()) if not any(result.is_equal_except_value(r) for r in results)
@@ -126,7 +134,7 @@ def _licence(base_model: str | None) -> str | None:
 
 def _values(folder: Path, config: PreTrainedConfig, report: PartitionReport, repository: str) -> dict[str, object]:
     """The template's variables."""
-    layers, kind, _ = _KINDS[report.work_per]
+    kind = _KINDS[config.copies]
     record = report.record or {}
     settings = {field.name: record[field.name] for field in fields(PartitionConfig) if field.name in record}
     return {
@@ -136,11 +144,11 @@ def _values(folder: Path, config: PreTrainedConfig, report: PartitionReport, rep
         "partitioned": bool(record),
         "picture": (folder / "partition.png").exists(),
         "num_layers": len(report.layers),
-        "layers": layers,
-        "kind": kind,
-        "copies": getattr(config, f"num_{kind}"),
+        "layers": kind.layers,
+        "kind": config.copies,
+        "copies": getattr(config, f"num_{config.copies}"),
         "ratio": report.dynamic_ratio,
-        "per": report.work_per,
+        "per": kind.per,
         "sizes": [
             ("dense: one copy of every parameter", report.dense),
             *([("fully dynamic: a copy for each of them", report.fully_dynamic)] if record else []),

@@ -23,7 +23,12 @@ _LEFT_OUT = ["checkpoint-*", "_*", ".*", "*.bin", "*.pt", "*.pth", "*.pkl", "*.c
 
 
 def write_report(folder: Path, report: PartitionReport) -> None:
-    """Write partition_report.json, and partition.png where something is static and matplotlib is installed."""
+    """Write partition_report.json, and partition.png where something is static and matplotlib is installed.
+
+    A network without dynamic layers has neither.
+    """
+    if not report.layers:
+        return
     write_json(folder / REPORT, report.to_dict())
     if report.record is None:
         return

@@ -29,6 +29,8 @@ class PADConfigMixin:
     dense_class: ClassVar[type[PreTrainedConfig]]
     auto_classes: ClassVar[Mapping[str, str]]
     """Auto class -> class of this family, by name."""
+    copies: ClassVar[str]
+    """What the copies of a layer are called: the field num_<copies> says how many there are."""
     processing_class: ClassVar[str]
     """The Auto class of what prepares its inputs."""
 

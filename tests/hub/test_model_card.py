@@ -8,7 +8,7 @@ import pytest
 import transformers
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
-from padnet_hf import PADNetError
+from padnet_hf import PADNetError, PADResNetConfig, PADResNetForImageClassification
 from padnet_hf.hub.model_card import write_card
 from tests.hub.cases import make_model
 from tests.hub.model_card import check_card
@@ -140,3 +140,11 @@ def test_every_auto_class_has_a_card(tmp_path: Path) -> None:
             assert check_card(text) == ([], [])
             assert f"{auto_class}.from_pretrained" in text
             assert hasattr(transformers, auto_class)
+
+
+def test_a_network_without_dynamic_layers_has_a_card_too(tmp_path: Path) -> None:
+    model = PADResNetForImageClassification(PADResNetConfig(hidden_sizes=[16], depths=[1], dynamic_layers=[]))
+    model.save_pretrained(tmp_path)
+    card = write_card(tmp_path, model.config, model.partition_report(), repository="org/static")
+    assert "without dynamic layers" in card.text
+    assert card.data.pipeline_tag == "image-classification"

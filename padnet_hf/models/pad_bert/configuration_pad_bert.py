@@ -26,6 +26,7 @@ class PADBertConfig(PADConfigMixin, BertConfig):
 
     model_type = "pad_bert"
     dense_class = BertConfig
+    copies = "experts"
     processing_class = "AutoTokenizer"
     auto_classes = {
         "AutoConfig": "PADBertConfig",

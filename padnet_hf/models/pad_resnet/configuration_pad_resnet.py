@@ -29,6 +29,7 @@ class PADResNetConfig(PADConfigMixin, ResNetConfig):
 
     model_type = "pad_resnet"
     dense_class = ResNetConfig
+    copies = "kernels"
     processing_class = "AutoImageProcessor"
     auto_classes = {
         "AutoConfig": "PADResNetConfig",
