@@ -74,8 +74,10 @@ def test_glue_commands_run(command: str, minilm_folder: str, tmp_path: Path) -> 
                 "idx": list(range(len(rows))),
             }
         ).to_parquet(data / f"{split}-00000-of-00001.parquet")
-    arguments = [minilm_folder if word == "bert-base-uncased" else word for word in shlex.split(command)]
-    arguments[0:2] = [sys.executable, str(ROOT / "examples" / "glue" / "run_glue.py")]
+    script = "examples/glue/run_glue.py"
+    local = {"bert-base-uncased": minilm_folder, script: str(ROOT / script)}
+    program, *arguments = [local.get(word, word) for word in shlex.split(command)]
+    arguments = [str(Path(sys.executable).parent / program), *arguments]
     arguments += ["--data_dir", str(data), "--max_steps", "2"]
     result = subprocess.run(arguments, cwd=tmp_path, capture_output=True, text=True, check=False, env=os.environ)
     assert result.returncode == 0, result.stderr
