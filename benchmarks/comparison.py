@@ -55,13 +55,14 @@ class Comparison:
 
     @classmethod
     def all_of(cls, job: Job, measured: Measured) -> list[Self]:
-        """A comparison for each quantity that the job gave."""
+        """A comparison for each quantity that the job gave; one without any baseline is compared with its first."""
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
         when = {"date": now, "load_average": list(os.getloadavg())}
-        return [
-            cls(job.part, job.case, quantity, dict(values), job.baselines, job.work, when)
-            for quantity, values in measured.items()
-        ]
+        found = []
+        for quantity, values in measured.items():
+            baselines = [name for name in job.baselines if name in values] or [next(iter(values))]
+            found.append(cls(job.part, job.case, quantity, dict(values), baselines, job.work, when))
+        return found
 
     @classmethod
     def from_json(cls, found: Mapping[str, Any]) -> Self:

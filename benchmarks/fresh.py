@@ -56,7 +56,7 @@ def each_in_fresh_process(
 
 def seconds_of_program(arguments: Sequence[str], clock: Clock = "wall") -> float:
     """Seconds of `python` with these arguments from its start to its end, run in the repository's root."""
-    environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
+    environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads()), "TQDM_DISABLE": "1"}
     started, used = time.perf_counter(), processor_seconds()
     subprocess.run([sys.executable, *arguments], check=True, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL)
     return time.perf_counter() - started if clock == "wall" else processor_seconds() - used

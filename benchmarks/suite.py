@@ -7,6 +7,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol
 
+from transformers.utils.logging import disable_progress_bar
+
 from benchmarks.comparison import Comparison, Job, by_part, part_table
 from benchmarks.device import Clock
 from benchmarks.picture import draw
@@ -92,6 +94,7 @@ def _lasting(found: dict[str, Any]) -> dict[str, Any]:
 def run_bench(name: str, options: Options) -> Path:
     """Run what is asked for of a bench and not done yet; write name.json and name.png; the path of the former."""
     bench = bench_named(name)
+    disable_progress_bar()
     print(f"\n# {name}\n\n{bench.__doc__.strip()}", flush=True)
     record = Record(name, options, bench.TARGETS)
     for job in bench.jobs(options.quick):
