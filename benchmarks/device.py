@@ -48,7 +48,8 @@ def peak() -> int:
     """Bytes held at most since the last `reset_peak`.
 
     On a CPU that is VmHWM and not getrusage's ru_maxrss, because a new process inherits the latter from the one that
-    started it. It counts what the C library keeps of freed memory too.
+    started it. It counts what the C library keeps of freed memory too, and the code of libraries as it is first used:
+    some ten MiB, so that peaks of less than a hundred say little.
     """
     return torch.cuda.max_memory_allocated() if device().type == "cuda" else _resident("VmHWM")
 

@@ -1,8 +1,9 @@
 """IMP: what choosing the dynamic half costs, from 12 million to a billion expert parameters.
 
-Time: `partition` (element, snip, 3 rounds, 1 batch of 8 sentences of 64 tokens) against the forward and backward passes
+Time: `partition` (element, snip, 3 rounds, 1 batch of sentences of 64 tokens) against the forward and backward passes
 that it is made of: the same batch as many times, gradients of the experts alone, each dropped when it is complete.
-Both in one process, on an upcycled model (all copies equal), which is taken back to where it was each time.
+Both in one process, on an upcycled model (all copies equal), which is taken back to where it was each time. What IMP
+adds to a pass depends on the parameters alone, so it weighs most with few sentences: 8, beside the default's 32.
 
 Memory: what is held at most beyond the model, each in a fresh process; "scoring" is IMP's passes without what follows.
 "allowed" is the target: what the passes take, one score per element of one copy, and 1.2 times that once more of the
@@ -19,7 +20,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from benchmarks.comparison import Job, Measured
+from benchmarks.comparison import Case, Job, Measured
 from benchmarks.device import Clock, device, peak, reset_peak, seconds_of
 from benchmarks.fresh import each_in_fresh_process, in_fresh_process
 from benchmarks.targets import Target
@@ -35,6 +36,7 @@ PASSES, SCORING, PARTITION, ALLOWED = "passes alone", "scoring", "partition", "a
 SELECT, SCORES = "select_elements", "the scores themselves"
 BEYOND = "extra bytes"
 CONFIG = PartitionConfig(num_batches=1)
+TWO_ROUNDS = PartitionConfig(num_batches=1, num_rounds=2)  # the peak is reached in the last round, whichever it is
 TARGETS = [
     Target("IMP over the same forward and backward passes alone, time", TIME, (PARTITION,), 1.15, PASSES),
     Target("IMP, extra memory to what is allowed", MEMORY, (PARTITION,), 1.00, ALLOWED, BEYOND),
@@ -52,25 +54,36 @@ TARGETS = [
 
 @dataclass(frozen=True)
 class Size:
-    """A BERT with 8 experts of this shape, and rounds of measuring, after so many that do not count."""
+    """A BERT with 8 experts of this shape, and a batch.
+
+    rounds, warm_up: of timing, those that count and those before. memory: whether it is measured too.
+    """
 
     layers: int
     hidden: int
     inner: int
     rounds: int
     warm_up: int = 1
+    memory: bool = True
+    sentences: int = 8
 
     @property
     def experts(self) -> int:
         """Parameters of all experts, biases left out."""
         return 8 * self.layers * 2 * self.hidden * self.inner
 
+    @property
+    def case(self) -> Case:
+        shape = f"{self.layers} layers {self.hidden}/{self.inner}"
+        return {"expert parameters": self.experts, "shape": shape, "sentences": self.sentences}
+
 
 SIZES = (
-    Size(3, 256, 1024, 7),
+    Size(3, 256, 1024, 7, memory=False),
     Size(6, 384, 1536, 5),
-    Size(12, 512, 2048, 3),
-    Size(12, 768, 3072, 2),
+    Size(6, 384, 1536, 3, sentences=32, memory=False),
+    Size(12, 768, 3072, 1),
+    Size(12, 768, 3072, 1, sentences=32, warm_up=0, memory=False),
     Size(16, 1024, 4096, 1, warm_up=0),
 )
 SCORE_COUNTS = (48_000_000, 192_000_000, 450_000_000)
@@ -79,12 +92,11 @@ SCORE_COUNTS = (48_000_000, 192_000_000, 450_000_000)
 def jobs(quick: bool) -> Iterator[Job]:
     """Time at every size, memory at every size, selection."""
     sizes = (Size(2, 32, 64, 1),) if quick else SIZES
-    for part, measure, baseline in ((TIME, time_partition, PASSES), (MEMORY, measure_memory, ALLOWED)):
-        for size in sizes:
-            shape = f"{size.layers} layers {size.hidden}/{size.inner}"
-            case = {"expert parameters": size.experts, "shape": shape}
-            rounds = size.rounds if part == TIME else 1
-            yield Job(part, case, partial(measure, size), rounds, (baseline,))
+    for size in sizes:
+        yield Job(TIME, size.case, partial(time_partition, size), size.rounds, (PASSES,))
+    for size in sizes:
+        if size.memory:
+            yield Job(MEMORY, size.case, partial(measure_memory, size), 1, (ALLOWED,))
     for count in (96_000,) if quick else SCORE_COUNTS:
         yield Job(SELECTION, {"scores": count}, partial(measure_selection, count), 1 if quick else 3, (SCORES,))
 
@@ -102,10 +114,10 @@ def build(size: Size) -> PADBertForSequenceClassification:
     return model
 
 
-def batch() -> Batch:
-    """8 sentences of 64 random tokens, with labels."""
-    ids = torch.randint(1000, (8, 64), device=device())
-    return {"input_ids": ids, "attention_mask": torch.ones_like(ids), "labels": torch.arange(8, device=device()) % 2}
+def batch(size: Size) -> Batch:
+    """Sentences of 64 random tokens, with labels."""
+    ids = torch.randint(1000, (size.sentences, 64), device=device())
+    return {"input_ids": ids, "attention_mask": torch.ones_like(ids), "labels": ids[:, 0] % 2}
 
 
 def passes(model: nn.Module, inputs: Batch, config: PartitionConfig = CONFIG) -> None:
@@ -136,7 +148,7 @@ def _experts_alone(model: nn.Module) -> Iterator[None]:
 def time_partition(size: Size, rounds: int, clock: Clock) -> Measured:
     """Seconds of partition and of its passes, in the same rounds."""
     model = build(size)
-    inputs = batch()
+    inputs = batch(size)
     calls = {PASSES: partial(passes, model, inputs), PARTITION: partial(partition_and_undo, model, inputs)}
     return {"seconds": interleaved(calls, rounds, clock, size.warm_up)}
 
@@ -171,11 +183,11 @@ def measure_memory(size: Size, rounds: int, clock: Clock) -> Measured:
 
 def extra_memory(size: Size, name: str) -> dict[str, float]:
     """Bytes beyond the model at most, in this very process: call it in a fresh one."""
-    model, inputs = build(size), batch()
+    model, inputs = build(size), batch(size)
     actions: dict[str, Callable[[], object]] = {
-        PASSES: partial(passes, model, inputs),
+        PASSES: partial(passes, model, inputs, TWO_ROUNDS),
         SCORING: partial(score, model, inputs),
-        PARTITION: partial(partition, model, [inputs], CONFIG, progress=False),
+        PARTITION: partial(partition, model, [inputs], TWO_ROUNDS, progress=False),
     }
     before = reset_peak()
     actions[name]()
