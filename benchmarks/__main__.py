@@ -7,6 +7,7 @@
     python -m benchmarks --quick                           tiny sizes: shows that everything runs, says nothing
     python -m benchmarks --threads 1 --clock processor     on a machine that others use too
     python -m benchmarks report                            the results as Markdown
+    python -m benchmarks report --fill README.md docs/performance.md       put into documents between their marks
 
 All variants of a thing are measured in the same rounds, once per round in random order, in one process or in processes
 that alternate; given are medians over rounds, and quartiles of the ratios within rounds. See docs/performance.md.
@@ -17,8 +18,9 @@ from pathlib import Path
 
 import torch
 
+from benchmarks.report import as_document, fill, sections
 from benchmarks.results import RESULTS
-from benchmarks.suite import BENCHES, Options, report, run_bench
+from benchmarks.suite import BENCHES, Options, run_bench
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
@@ -36,6 +38,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--parts", nargs="+", default=[], help="only parts that begin so")
     parser.add_argument("--resume", action="store_true", help="keep what DIR has from the same machine and versions")
     parser.add_argument("--output", type=Path, default=RESULTS, metavar="DIR", help="for the JSON and the pictures")
+    parser.add_argument("--fill", nargs="+", type=Path, default=[], metavar="FILE", help="of report: documents")
     options = parser.parse_args(argv)
     if unknown := set(options.names) - {*BENCHES, "report"}:
         parser.error(f"there is no bench {sorted(unknown)[0]!r}; choose from {', '.join(BENCHES)}, or report")
@@ -48,7 +51,10 @@ def main(argv: list[str] | None = None) -> None:
     """Run the benches asked for, or print the report."""
     given = parse(argv)
     if given.names == ["report"]:
-        print(report(given.output))
+        found = sections(given.output)
+        for path in given.fill:
+            fill(path, found)
+        print(as_document(found))
         return
     if given.threads:
         torch.set_num_threads(given.threads)

@@ -100,10 +100,9 @@ class Comparison:
         return table(("", unit, *rate, *(f"to {baseline}" for baseline in self.baselines)), rows)
 
 
-def describe(case: Case, leave_out: Sequence[str] = ()) -> str:
+def describe(case: Case) -> str:
     """A case in words: numbers with their names, words by themselves."""
-    named = {name: value for name, value in case.items() if name not in leave_out}
-    return ", ".join(v if isinstance(v, str) else f"{v:,} {name}" for name, v in named.items())
+    return ", ".join(v if isinstance(v, str) else f"{v:,} {name}" for name, v in case.items())
 
 
 def scale(quantity: str) -> tuple[str, float]:

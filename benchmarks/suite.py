@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from transformers.utils.logging import disable_progress_bar
 
-from benchmarks.comparison import Comparison, Job, by_part, part_table
+from benchmarks.comparison import Comparison, Job
 from benchmarks.device import Clock
 from benchmarks.picture import draw
 from benchmarks.results import RESULTS, environment
@@ -112,32 +112,3 @@ def run_bench(name: str, options: Options) -> Path:
         draw(record.comparisons, picture)
         print(f"\nwritten: {record.path}, {picture}", flush=True)
     return record.path
-
-
-def report(folder: Path) -> str:
-    """Markdown of all results in a folder: the targets of all benches, then the tables of each."""
-    sections, verdicts = [], []
-    for name in BENCHES:
-        path = folder / f"{name}.json"
-        found = json.loads(path.read_text()) if path.exists() else {}
-        if "comparisons" not in found:  # none, or of an earlier form
-            continue
-        comparisons = [Comparison.from_json(one) for one in found["comparisons"]]
-        verdicts += judge(bench_named(name).TARGETS, comparisons)
-        tables = [
-            part_table(group) if quantity == "seconds" else f"In {quantity}:\n\n{part_table(group)}"
-            for (_, quantity), group in by_part(comparisons).items()
-        ]
-        sections.append("\n\n".join([f"## {name}", _origin(found), *tables]))
-    return "\n\n".join(["## Targets", verdict_table(verdicts), *sections])
-
-
-def _origin(found: dict[str, Any]) -> str:
-    """Where results come from, in a sentence."""
-    where = found["environment"]
-    threads = f"{where['threads']} thread{'s' if where['threads'] > 1 else ''}"
-    return (
-        f"{where['processor']}, {threads} of {where['cores']} cores, torch {where['torch']}, transformers "
-        f"{where['transformers']}, padnet_hf {where['padnet_hf']}, {found['options']['clock']} time, "
-        f"{where['date'][:10]}, load {where['load_average'][0]:.1f} at the start."
-    )

@@ -9,8 +9,9 @@ import pytest
 from benchmarks import suite
 from benchmarks.__main__ import main
 from benchmarks.comparison import Job, Measured
+from benchmarks.report import as_document, fill, sections
 from benchmarks.results import environment
-from benchmarks.suite import BENCHES, Options, bench_named, report, run_bench
+from benchmarks.suite import BENCHES, Options, bench_named, run_bench
 from benchmarks.targets import Target
 
 
@@ -37,7 +38,8 @@ def test_the_quick_form_measures_every_part(name: str, tmp_path: Path, capsys: p
     printed = capsys.readouterr().out
     names = {variant for one in comparisons for variant in one["values"]}
     assert all(variant in printed for variant in names)
-    assert all(variant in report(tmp_path) for variant in names)
+    document = as_document(sections(tmp_path))
+    assert all(variant in document for variant in names)
 
 
 @pytest.mark.parametrize("name", BENCHES)
@@ -87,12 +89,25 @@ def test_results_are_kept_job_by_job_and_a_resumed_run_goes_on(
     assert [target["met"] for target in found["targets"]] == [True, None]
     printed = capsys.readouterr().out
     assert "0.50 [0.50, 0.50]" in printed
-    assert "not measured" in report(tmp_path)
+    assert "not measured" in as_document(sections(tmp_path))
+
+
+def test_documents_are_filled_between_their_marks(tmp_path: Path) -> None:
+    path = tmp_path / "text.md"
+    path.write_text(
+        "a\n<!-- benchmarks: imp -->\nold\n<!-- /benchmarks -->\nb\n<!-- benchmarks: no -->\nc\n<!-- /benchmarks -->\n"
+    )
+    for _ in range(2):
+        fill(path, {"imp": "| new |"})
+        assert path.read_text() == (
+            "a\n<!-- benchmarks: imp -->\n\n| new |\n\n<!-- /benchmarks -->\nb\n"
+            "<!-- benchmarks: no -->\nc\n<!-- /benchmarks -->\n"
+        )
 
 
 def test_results_of_an_earlier_form_are_not_reported(tmp_path: Path) -> None:
     (tmp_path / "experts.json").write_text(json.dumps({"times": []}))
-    assert "## experts" not in report(tmp_path)
+    assert "## experts" not in as_document(sections(tmp_path))
 
 
 @pytest.mark.parametrize("arguments", [["unknown"], ["report", "imp"], ["--clock", "sun"]])
