@@ -4,6 +4,8 @@ Dense BERT, fully dynamic, and partitioned at 0.5, with random weights.
 
 Bytes: the weight file against DESIGN's formula: E copies of every dynamic element and one of every static one, a bit
 per position where single elements were chosen, and every other parameter once.
+Load: from_pretrained, and reading every value once; "map" is from_pretrained alone, which maps the file into memory and
+reads next to nothing of it, whatever its size.
 First answer: a process from its start to its end, which imports, loads tokenizer and model, and answers one sentence.
 Import: processes that only import; "with Trainer" is what a training script imports of transformers anyway.
 The files lie in a temporary folder and are in the operating system's memory when they are read.
@@ -27,7 +29,7 @@ from benchmarks.targets import Target
 from benchmarks.timing import interleaved
 from padnet_hf.partition.layer import pad_weights
 
-BYTES, SAVE, LOAD, ANSWER, IMPORT = "file", "save", "load", "first answer", "import"
+BYTES, SAVE, LOAD, MAP, ANSWER, IMPORT = "file", "save", "load", "map", "first answer", "import"
 FORMULA, FILE = "formula", "weight file"
 VARIANTS = (DENSE, OURS, UNIT, ELEMENT)
 IMPORTS = {
@@ -76,7 +78,7 @@ def jobs(quick: bool) -> Iterator[Job]:
             yield Job(
                 BYTES, {"variant": variant, **case}, partial(measure_bytes, folder, variant, shape), 1, (FORMULA,)
             )
-        for part, measure in ((SAVE, save), (LOAD, load), (ANSWER, answer)):
+        for part, measure in ((SAVE, save), (LOAD, load), (MAP, map_alone), (ANSWER, answer)):
             yield Job(part, case, partial(measure, folder, names, shape), rounds, (OURS, DENSE))
 
 
@@ -122,7 +124,17 @@ def save(folder: Path, names: tuple[str, ...], shape: Shape, rounds: int, clock:
 
 
 def load(folder: Path, names: tuple[str, ...], shape: Shape, rounds: int, clock: Clock) -> Measured:
-    """Seconds of from_pretrained."""
+    """Seconds of from_pretrained and of reading every value once."""
+
+    def read(path: Path) -> None:
+        for tensor in _load(path).state_dict().values():
+            tensor.sum()
+
+    return _timed({name: partial(read, saved(folder, name, shape)) for name in names}, rounds, clock)
+
+
+def map_alone(folder: Path, names: tuple[str, ...], shape: Shape, rounds: int, clock: Clock) -> Measured:
+    """Seconds of from_pretrained alone."""
     return _timed({name: partial(_load, saved(folder, name, shape)) for name in names}, rounds, clock)
 
 

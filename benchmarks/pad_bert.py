@@ -59,7 +59,7 @@ class Sizes:
 
     shape: Shape = Shape()
     length: int = 128
-    inference: tuple[tuple[int, int], ...] = ((1, 11), (8, 5), (32, 3))
+    inference: tuple[tuple[int, int], ...] = ((1, 11), (8, 5), (32, 2))
     training: tuple[tuple[int, int], ...] = ((8, 2), (32, 2))
     trained: tuple[str, ...] = VARIANTS
 

@@ -1,5 +1,6 @@
 """How a bench runs, whichever it is: measure, print, judge, write, draw. Job by job, so that it can be stopped."""
 
+import gc
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -102,6 +103,7 @@ def run_bench(name: str, options: Options) -> Path:
         if not wanted or record.has(job):
             continue
         comparisons = Comparison.all_of(job, job.measure(options.rounds or job.rounds, options.clock))
+        gc.collect()  # models hold themselves in circles, and the next job needs their memory
         record.add(comparisons)
         for comparison in comparisons:
             print(f"\n{comparison.title()}\n\n{comparison.table()}", flush=True)
