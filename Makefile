@@ -60,8 +60,8 @@ format: $(INSTALLED) ## mend with ruff what it can mend
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-bench: $(INSTALLED) ## time the layers and measure their memory
-	$(BIN)/python -m benchmarks.experts $(ARGS)
+bench: $(INSTALLED) ## measure speed and memory, about an hour; ARGS="--quick" only shows that it runs, ARGS="experts imp" chooses
+	HF_HUB_OFFLINE=1 $(BIN)/python -m benchmarks $(ARGS)
 
 clean: ## remove the virtual environment, caches and builds; results in runs/ stay
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis

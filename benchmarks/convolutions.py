@@ -1,6 +1,6 @@
-"""Networks and layers to compare: plain convolution, upstream's way of mixing kernels, and ours."""
+"""Networks and layers to compare: plain convolution, ways in which others mix kernels, and ours."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import torch
@@ -14,6 +14,7 @@ RATIO = 0.3
 PLAIN = "plain"
 PLAIN_FUSED = "plain, fused"
 UPSTREAM = "upstream's way"
+CONDCONV = "CondConv's way"
 OURS = "fully dynamic"
 ELEMENT = f"element {RATIO}"
 UNIT = f"unit {RATIO}"
@@ -47,20 +48,24 @@ class UpstreamConv(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """inputs (B, C, height, width) -> (B, O, ...)."""
-        layer, (batch, channels, height, width) = self.layer, inputs.shape
-        shares = layer.attention(inputs)
-        kernels = (shares.view(batch, -1, 1, 1, 1, 1) * layer.weight.dynamic).sum(dim=1)
-        stride, padding, dilation, groups = layer.geometry
-        outputs = F.conv2d(
-            inputs.reshape(1, batch * channels, height, width),
-            kernels.flatten(0, 1),
-            None,
-            stride,
-            padding,
-            dilation,
-            batch * groups,
-        )
+        kernels = self.mix(self.layer.attention(inputs), self.layer.weight.dynamic)
+        batch, channels, height, width = inputs.shape
+        stride, padding, dilation, groups = self.layer.geometry
+        joined = inputs.reshape(1, batch * channels, height, width)
+        outputs = F.conv2d(joined, kernels.flatten(0, 1), None, stride, padding, dilation, batch * groups)
         return outputs.view(batch, -1, *outputs.shape[2:])
+
+    def mix(self, shares: Tensor, copies: Tensor) -> Tensor:
+        """shares (B, E), copies (E, O, C, k, k) -> kernels (B, O, C, k, k)."""
+        return (shares.view(*shares.shape, 1, 1, 1, 1) * copies).sum(dim=1)
+
+
+class CondConv(UpstreamConv):
+    """The same, computed as timm's CondConv2d does it: kernels are mixed by a matrix product."""
+
+    def mix(self, shares: Tensor, copies: Tensor) -> Tensor:
+        """As UpstreamConv's."""
+        return (shares @ copies.flatten(1)).view(-1, *copies.shape[1:])
 
 
 def build(variant: str, config: PADResNetConfig) -> PADResNetForImageClassification:
@@ -73,38 +78,42 @@ def build(variant: str, config: PADResNetConfig) -> PADResNetForImageClassificat
         chosen = PartitionConfig(dynamic_ratio=RATIO, granularity=granularity, criterion="random")
         partition(model, config=chosen, progress=False)
     if variant == UPSTREAM:
-        compute_as_upstream(model)
+        replace_dynamic(model, UpstreamConv)
     return model.fuse() if variant in (PLAIN_FUSED, UNIT_FUSED) else model
 
 
-def compute_as_upstream(model: nn.Module) -> None:
-    """Replace every dynamic convolution by upstream's way of computing it."""
+def replace_dynamic(model: nn.Module, way: Callable[[PADDynamicConv2d], nn.Module]) -> None:
+    """Compute every dynamic convolution in another way."""
     for name, layer in list(model.named_modules()):
         if isinstance(layer, PADDynamicConv2d):
-            model.set_submodule(name, UpstreamConv(layer))
+            model.set_submodule(name, way(layer))
 
 
 class LayerCase(NamedTuple):
-    """A convolution as it occurs `count` times in a network: its name there, and the size of its input."""
+    """A convolution as it occurs `count` times in a network: its name there, shape in words, and size of its input."""
 
     name: str
+    shape: str
     size: int
     count: int
 
 
 def layer_cases(config: PADResNetConfig) -> Iterator[LayerCase]:
     """Every shape of dynamic convolution in the network once."""
-    model = build(OURS, config).eval()
-    found: dict[tuple, list[str]] = {}
+    with torch.device("meta"):
+        model = build(OURS, config).eval()
+        images = torch.zeros(1, config.num_channels, config.image_size, config.image_size)
+    found: dict[tuple[str, int], list[str]] = {}
 
     def note(name: str, layer: PADDynamicConv2d, inputs: Tensor) -> None:
-        shape = (layer.in_channels, layer.out_channels, layer.kernel_size, layer.geometry, inputs.shape[-1])
-        found.setdefault(shape, []).append(name)
+        kernel, size = "x".join(map(str, layer.kernel_size)), inputs.shape[-1]
+        shape = f"{layer.in_channels}->{layer.out_channels} {kernel}/{layer.geometry.stride[0]} on {size}"
+        found.setdefault((shape, size), []).append(name)
 
     for name, layer in model.named_modules():
         if isinstance(layer, PADDynamicConv2d):
             layer.register_forward_pre_hook(lambda layer, args, name=name: note(name, layer, args[0]))
     with torch.no_grad():
-        model(torch.zeros(1, config.num_channels, config.image_size, config.image_size))
-    for shape, names in found.items():
-        yield LayerCase(names[0], shape[-1], len(names))
+        model(images)
+    for (shape, size), names in found.items():
+        yield LayerCase(names[0], shape, size, len(names))

@@ -1,27 +1,21 @@
-"""Dynamic convolution, layer by layer and in whole networks: plain, upstream's way, ours fully dynamic, ours at 0.3.
+"""Dynamic convolution in whole networks and layer by layer: plain, two ways of others, ours fully dynamic and at 0.3.
 
-    python -m benchmarks.dynamic_conv --threads 1
-
-All variants of a case are timed in turns, in the same rounds; what counts are ratios. Peak memory is that of a fresh
-process for each variant (see benchmarks/memory.py). Prints tables, and writes dynamic_conv.json and dynamic_conv.png.
+Upstream's way: broadcast, multiply, sum, one grouped convolution. CondConv's way, for single layers: a matrix product
+and one grouped convolution, the computation of timm's CondConv2d. timm itself is not run: it needs torchvision, which
+has no build for the CPU build of torch that the project is tested with.
 """
 
-import argparse
-import json
-import os
-import subprocess
-import sys
 import tempfile
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from functools import partial
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache, partial
 
 import torch
 from torch import Tensor, nn
 
+from benchmarks.comparison import Job, Measured
 from benchmarks.convolutions import (
+    CONDCONV,
     ELEMENT,
     NETWORK_VARIANTS,
     OURS,
@@ -32,197 +26,152 @@ from benchmarks.convolutions import (
     UNIT,
     UNIT_FUSED,
     UPSTREAM,
+    CondConv,
+    LayerCase,
+    UpstreamConv,
     build,
-    compute_as_upstream,
     layer_cases,
+    replace_dynamic,
 )
-from benchmarks.memory import resident
-from benchmarks.picture import draw_convolutions
-from benchmarks.results import RESULTS, table, verdict, write_json
-from benchmarks.timing import Clock, Quartiles, interleaved, quartiles, ratios
-from padnet_hf import PADResNetConfig, PADResNetForImageClassification
+from benchmarks.device import Clock, device, peak, reset_peak
+from benchmarks.fresh import each_in_fresh_process
+from benchmarks.targets import Target
+from benchmarks.timing import interleaved
+from padnet_hf import PADResNetForImageClassification
 
+INFERENCE, STEP, LAYER, MEMORY = "inference", "training step", "layer, forward", "memory of inference"
 NETWORKS = {"ResNet-50": RESNET_50, "small ResNet": SMALL}
-LAYER_VARIANTS = (PLAIN, UPSTREAM, OURS, ELEMENT, UNIT)
-TARGETS = {
-    ("inference", OURS, UPSTREAM): 0.35,
-    ("inference", UNIT, UPSTREAM): 0.25,
-    ("inference", UNIT, PLAIN): 1.15,
-    ("training step", UNIT, UPSTREAM): 0.45,
-    ("memory", UNIT, UPSTREAM): 0.50,
-}
-"""For ResNet-50 at 224, batch 8, on a CPU: mode, variant, what it is compared with."""
+COMPARED = (PLAIN, UPSTREAM, OURS, ELEMENT, UNIT)
+_JUDGED = {"network": "ResNet-50", "images": 8}
+TARGETS = [
+    *(
+        Target(
+            f"ResNet-50 at 224, batch 8, {part}: {variant} to {baseline}",
+            part,
+            (variant,),
+            most,
+            baseline,
+            equal=_JUDGED,
+        )
+        for part, variant, baseline, most in (
+            (INFERENCE, OURS, UPSTREAM, 0.35),
+            (INFERENCE, UNIT, UPSTREAM, 0.25),
+            (INFERENCE, UNIT, PLAIN, 1.15),
+            (STEP, UNIT, UPSTREAM, 0.45),
+        )
+    ),
+    Target(
+        f"same, peak memory of inference: {UNIT} to {UPSTREAM}",
+        *(MEMORY, (UNIT,), 0.50, UPSTREAM, "peak bytes"),
+        equal=_JUDGED,
+    ),
+]
 
 
-@dataclass
+@dataclass(frozen=True)
 class Sizes:
-    """What is measured; the defaults are the benchmark, `QUICK` only shows that it runs."""
+    """What is measured of a network: batches of inference and of training (and of layers), and rounds."""
 
-    networks: tuple[str, ...] = tuple(NETWORKS)
-    batches: tuple[int, ...] = (1, 8, 32)
-    training_batches: dict[str, int] = field(default_factory=lambda: {"ResNet-50": 8, "small ResNet": 128})
-    memory_batch: int = 8
-    rounds: int = 5
-    targets: bool = True
+    network: str
+    batches: tuple[int, ...]
+    training_batch: int
+    rounds: int
 
 
-QUICK = Sizes(("small ResNet",), (2,), {"small ResNet": 2}, memory_batch=2, rounds=1, targets=False)
+FULL = (Sizes("ResNet-50", (1, 8, 32), 8, 5), Sizes("small ResNet", (1, 8, 32, 128), 128, 5))
+QUICK = (Sizes("small ResNet", (2,), 2, 1),)
 
 
-def infer(model: nn.Module, inputs: Tensor) -> None:
-    """One forward pass in evaluation."""
+def jobs(quick: bool) -> Iterator[Job]:
+    """Memory of the first network; networks; then the shapes of layers in each."""
+    chosen = QUICK if quick else FULL
+    first = chosen[0]
+    case = {"network": first.network, "images": first.training_batch}
+    compared = (UPSTREAM, UNIT) if quick else COMPARED
+    yield Job(MEMORY, case, partial(measure_memory, first, compared), 1, (UPSTREAM,))
+    for sizes in chosen:
+        training = (STEP, sizes.training_batch, partial(train, sizes))
+        for part, batch, measure in (*((INFERENCE, b, partial(infer, sizes, b)) for b in sizes.batches), training):
+            case = {"network": sizes.network, "images": batch}
+            yield Job(part, case, measure, sizes.rounds, (PLAIN, UPSTREAM), (batch, "images"))
+    for sizes in chosen:
+        for layer in layer_cases(NETWORKS[sizes.network]):
+            case = {
+                "network": sizes.network,
+                "layer": layer.shape,
+                "images": sizes.training_batch,
+                "times": layer.count,
+            }
+            yield Job(LAYER, case, partial(measure_layer, sizes, layer), sizes.rounds, (PLAIN, UPSTREAM, CONDCONV))
+
+
+@cache
+def network(variant: str, name: str) -> PADResNetForImageClassification:
+    """A network that several jobs measure."""
+    with device():
+        return build(variant, NETWORKS[name])
+
+
+def images(name: str, batch: int) -> Tensor:
+    """Random ones."""
+    config = NETWORKS[name]
+    return torch.randn(batch, config.num_channels, config.image_size, config.image_size, device=device())
+
+
+def answer(model: nn.Module, inputs: Tensor) -> None:
+    """One forward pass without gradients."""
     with torch.no_grad():
         model(inputs)
 
 
-def train(model: nn.Module, inputs: Tensor) -> None:
+def learn(model: nn.Module, inputs: Tensor) -> None:
     """One forward and backward pass with all gradients."""
-    model(inputs, labels=torch.zeros(len(inputs), dtype=torch.long)).loss.backward()
+    model(inputs, labels=torch.zeros(len(inputs), dtype=torch.long, device=inputs.device)).loss.backward()
     model.zero_grad()
 
 
-def time_case(calls: dict[str, Callable[[], object]], mode: str, options: "Options", targets: bool) -> list[dict]:
-    """A result per variant, with ratios to the plain network and to upstream's way, measured in the same rounds."""
-    seconds = interleaved(calls, options.rounds, options.clock)
-    rows = []
-    for variant, times in seconds.items():
-        row: dict[str, Any] = {"mode": mode, "variant": variant, "seconds": times, "median": quartiles(times).median}
-        for baseline in (PLAIN, UPSTREAM):
-            ratio = ratios(times, seconds[baseline])
-            target = TARGETS.get((mode, variant, baseline)) if targets else None
-            row[f"to {baseline}"] = {**ratio._asdict(), "target": target, "verdict": verdict(ratio.median, target)}
-        rows.append(row)
-    return rows
+def infer(sizes: Sizes, batch: int, rounds: int, clock: Clock) -> Measured:
+    """Seconds of inference with every variant of a network."""
+    inputs = images(sizes.network, batch)
+    calls = {v: partial(answer, network(v, sizes.network).eval(), inputs) for v in NETWORK_VARIANTS}
+    return {"seconds": interleaved(calls, rounds, clock)}
 
 
-@dataclass
-class Options:
-    """How to measure."""
-
-    rounds: int
-    clock: Clock
-
-
-def measure_layers(name: str, sizes: Sizes, options: Options) -> list[dict[str, Any]]:
-    """Every shape of convolution in a network, forward pass; printed."""
-    config, rows = NETWORKS[name], []
-    models = {variant: build(variant, config).eval() for variant in LAYER_VARIANTS}
-    for case in layer_cases(config):
-        layers = {variant: model.get_submodule(case.name) for variant, model in models.items()}
-        channels = layers[OURS].in_channels
-        inputs = torch.randn(sizes.training_batches[name], channels, case.size, case.size)
-        calls = {variant: partial(infer, layer, inputs) for variant, layer in layers.items()}
-        for row in time_case(calls, "layer", options, targets=False):
-            weight = layers[OURS].weight.shape
-            shape = f"{channels}->{weight[0]} {weight[2]}x{weight[3]}/{layers[OURS].geometry.stride[0]} on {case.size}"
-            rows.append({"network": name, "layer": shape, "count": case.count, "batch": len(inputs), **row})
-    shapes = dict.fromkeys(row["layer"] for row in rows)
-    lines = []
-    for shape in shapes:
-        own = {row["variant"]: row for row in rows if row["layer"] == shape}
-        shares = [f"{own[variant][f'to {PLAIN}']['median']:.2f}" for variant in LAYER_VARIANTS[1:]]
-        lines.append([shape, str(own[PLAIN]["count"]), f"{own[PLAIN]['median'] * 1e3:.2f}", *shares])
-    print(f"\nlayers of {name}, batch {len(inputs)}, forward; times of the plain convolution's\n")
-    print(table(("layer", "times", "plain ms", *LAYER_VARIANTS[1:]), lines), flush=True)
-    return rows
+def train(sizes: Sizes, rounds: int, clock: Clock) -> Measured:
+    """Seconds of a training step with every variant that can be trained."""
+    inputs = images(sizes.network, sizes.training_batch)
+    names = [v for v in NETWORK_VARIANTS if v not in (PLAIN_FUSED, UNIT_FUSED)]
+    calls = {v: partial(learn, network(v, sizes.network).train(), inputs) for v in names}
+    return {"seconds": interleaved(calls, rounds, clock)}
 
 
-def measure_network(name: str, sizes: Sizes, options: Options) -> list[dict[str, Any]]:
-    """Whole networks, inference at every batch size and a training step; printed."""
-    config: PADResNetConfig = NETWORKS[name]
-    models = {variant: build(variant, config) for variant in NETWORK_VARIANTS}
-    results = []
-    training_batch = sizes.training_batches[name]
-    cases = [("inference", batch) for batch in {**dict.fromkeys(sizes.batches), training_batch: None}]
-    for mode, batch in (*cases, ("training step", training_batch)):
-        trained = [v for v in NETWORK_VARIANTS if mode == "inference" or v not in (PLAIN_FUSED, UNIT_FUSED)]
-        inputs = torch.randn(batch, config.num_channels, config.image_size, config.image_size)
-        function = infer if mode == "inference" else train
-        calls = {v: partial(function, models[v].train(mode != "inference"), inputs) for v in trained}
-        judged = sizes.targets and name == "ResNet-50" and batch == 8
-        rows = time_case(calls, mode, options, targets=judged)
-        print(
-            f"\n{name}, {mode}, batch {batch}, images of {config.image_size}\n\n{network_table(rows, batch)}",
-            flush=True,
-        )
-        results += [{"network": name, "batch": batch, **row} for row in rows]
-    return results
+def measure_layer(sizes: Sizes, case: LayerCase, rounds: int, clock: Clock) -> Measured:
+    """Seconds of one convolution by itself, every way."""
+    layers = {v: network(v, sizes.network).eval().get_submodule(case.name) for v in (PLAIN, OURS, ELEMENT, UNIT)}
+    layers |= {UPSTREAM: UpstreamConv(layers[OURS]), CONDCONV: CondConv(layers[OURS])}
+    inputs = torch.randn(sizes.training_batch, layers[OURS].in_channels, case.size, case.size, device=device())
+    calls = {v: partial(answer, layers[v], inputs) for v in (PLAIN, UPSTREAM, CONDCONV, OURS, ELEMENT, UNIT)}
+    return {"seconds": interleaved(calls, rounds, clock)}
 
 
-def network_table(rows: list[dict[str, Any]], batch: int) -> str:
-    """The rows of one case."""
-    lines = []
-    for row in rows:
-        cells = [row["variant"], f"{batch / row['median']:.1f}"]
-        for baseline in (PLAIN, UPSTREAM):
-            ratio = dict(row[f"to {baseline}"])
-            target, judged = ratio.pop("target"), ratio.pop("verdict")
-            cells.append(f"{Quartiles(**ratio)}" + (f" {judged} (at most {target})" if target else ""))
-        lines.append(cells)
-    return table(("network", "images/s", f"to {PLAIN}", f"to {UPSTREAM}"), lines)
+def measure_memory(sizes: Sizes, variants: tuple[str, ...], rounds: int, clock: Clock) -> Measured:
+    """Peak memory of inference, parameters and all, of each variant in a fresh process."""
+    with tempfile.TemporaryDirectory() as folder:
+        calls = {}
+        for variant in variants:
+            build(OURS if variant == UPSTREAM else variant, NETWORKS[sizes.network]).save_pretrained(
+                f"{folder}/{variant}"
+            )
+            calls[variant] = partial(peak_of, f"{folder}/{variant}", variant == UPSTREAM, sizes)
+        return each_in_fresh_process(calls, rounds)
 
 
-def measure_memory(sizes: Sizes) -> list[dict[str, Any]]:
-    """Peak memory of inference in a fresh process per variant, parameters and all; printed."""
-    name, batch = sizes.networks[0], sizes.memory_batch
-    root, environment = Path(__file__).parents[1], {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
-    rows = []
-    for variant in LAYER_VARIANTS:
-        with tempfile.TemporaryDirectory() as folder:
-            build(OURS if variant == UPSTREAM else variant, NETWORKS[name]).save_pretrained(folder)
-            command = [sys.executable, "-m", "benchmarks.dynamic_conv", "--peak", folder, variant, str(batch)]
-            ran = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, cwd=root, env=environment)
-        rows.append({"network": name, "batch": batch, "variant": variant, "peak_bytes": json.loads(ran.stdout)})
-    base, lines = next(row["peak_bytes"] for row in rows if row["variant"] == UPSTREAM), []
-    for row in rows:
-        row["ratio"] = row["peak_bytes"] / base
-        row["target"] = TARGETS.get(("memory", row["variant"], UPSTREAM)) if sizes.targets else None
-        row["verdict"] = verdict(row["ratio"], row["target"])
-        lines.append([row["variant"], f"{row['peak_bytes'] / 2**20:.0f}", f"{row['ratio']:.2f}", row["verdict"]])
-    print(f"\n{name}, peak memory of inference, batch {batch}\n")
-    print(table(("network", "MiB", f"to {UPSTREAM}", ""), lines), flush=True)
-    return rows
-
-
-def peak(folder: str, variant: str, batch: str) -> int:
+def peak_of(folder: str, as_upstream: bool, sizes: Sizes) -> dict[str, float]:
     """Bytes of a network loaded from a folder and two inferences, in this very process: call it in a fresh one."""
-    before = resident("VmRSS")
-    model = PADResNetForImageClassification.from_pretrained(folder)
-    if variant == UPSTREAM:
-        compute_as_upstream(model)
-    config = model.config
+    before = reset_peak()
+    model = PADResNetForImageClassification.from_pretrained(folder).to(device())
+    if as_upstream:
+        replace_dynamic(model, UpstreamConv)
     for _ in range(2):
-        infer(model, torch.randn(int(batch), config.num_channels, config.image_size, config.image_size))
-    return resident("VmHWM") - before
-
-
-def main(argv: list[str] | None = None) -> None:
-    """Measure, print, and write dynamic_conv.json and dynamic_conv.png."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="a tiny network: shows that everything runs, says nothing")
-    parser.add_argument("--output", type=Path, default=RESULTS, metavar="DIR", help="for the JSON and the picture")
-    parser.add_argument("--rounds", type=int, help="rounds that count (default 5)")
-    parser.add_argument("--threads", type=int, help="torch's threads (default: torch's own choice)")
-    parser.add_argument("--clock", choices=("wall", "processor"), default="wall", help="see benchmarks/timing.py")
-    parser.add_argument("--peak", nargs=3, help=argparse.SUPPRESS)
-    options = parser.parse_args(argv)
-    if options.threads:
-        torch.set_num_threads(options.threads)
-    if options.peak:
-        print(peak(*options.peak))
-        return
-    sizes = QUICK if options.quick else Sizes()
-    how = Options(options.rounds or sizes.rounds, options.clock)
-    results = {
-        "options": {**vars(options), "output": str(options.output)},
-        "memory": measure_memory(sizes),
-        "networks": [row for name in sizes.networks for row in measure_network(name, sizes, how)],
-        "layers": [row for name in sizes.networks for row in measure_layers(name, sizes, how)],
-    }
-    path = write_json(options.output, "dynamic_conv", results)
-    draw_convolutions(results, path.with_suffix(".png"))
-    print(f"\nwritten: {path}, {path.with_suffix('.png')}")
-
-
-if __name__ == "__main__":
-    main()
+        answer(model, images(sizes.network, sizes.training_batch))
+    return {"peak bytes": peak() - before}

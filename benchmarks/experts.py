@@ -1,97 +1,142 @@
-"""Feed-forward layers: partitioned at 0.5 against fully dynamic, in time and in memory.
+"""Feed-forward layers with 8 experts, 2 per token: dense, fully dynamic with transformers' own code, and ours.
 
-    python -m benchmarks.experts                          everything; quarter of an hour on two quiet cores
-    python -m benchmarks.experts --quick                  tiny sizes, to see that it runs
-    python -m benchmarks.experts --threads 1 --clock processor      on a machine that others use too
+All variants of a case share inputs and routing. "floor" is the time of the bare matrix products that a layer's
+multiply-adds need (benchmarks/floor.py). Ours run by our default implementation where no other is named; transformers'
+own is grouped_mm by default.
 
-Times: in one process, every variant once per round in random order; given are medians over rounds, and quartiles of
-the ratios within rounds. The baseline is transformers' own experts code with the same shapes and routing. A target is
-met if the median ratio meets it against transformers' code and against our own fully dynamic layer as well, which is
-never slower and in training with "eager" faster.
-Memory: see benchmarks/memory.py.
+Not the full cross product, which would take hours: all variants at 768/3072 with 1,024 and 4,096 tokens; what the
+targets speak of at smaller and larger layers, from 128 to 16,384 tokens (16,384 at 384/1536, where it costs as much as
+4,096 at 768/3072); bfloat16 at one size.
 """
 
-import argparse
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from benchmarks.layers import TRANSFORMERS, Dense, LayerConfig, TransformersExperts, partition_at_random, randomize
-from benchmarks.memory import GRANULARITIES, MemoryCase, measure_in_fresh_process
-from benchmarks.picture import draw_experts
-from benchmarks.results import RESULTS, table, verdict, write_json
-from benchmarks.timing import Clock, Quartiles, interleaved, quartiles, ratios
-from padnet_hf.layers.experts import BY_DEVICE, PADExperts
-from padnet_hf.partition.layer import pad_weights
-
-IMPLEMENTATIONS = {"eager": "eager", "grouped_mm": "grouped_mm", BY_DEVICE: "grouped_mm"}
-"""Ours, and which of transformers' own it is compared with: "pad" is our default, as grouped_mm is transformers'."""
-MODES = ("forward", "forward+backward")
-RATIO = 0.5
-BASELINE, OURS, UNIT, ELEMENT, CACHED, DENSE = (
-    "transformers, fully dynamic",
-    "ours, fully dynamic",
-    f"unit {RATIO}",
-    f"element {RATIO}",
-    f"element {RATIO}, cached",
-    "dense",
-)
-TARGETS = {UNIT: 0.80, ELEMENT: 1.25, CACHED: 1.05, "memory": 0.70}
-
-
-@dataclass
-class Sizes:
-    """What is measured: shapes are (H, I), memory is without its granularity, targets are highest ratios by variant."""
-
-    shapes: tuple[tuple[int, int], ...] = ((384, 1536), (768, 3072))
-    tokens: tuple[int, ...] = (1024, 4096)
-    rounds: int = 11
-    memory: MemoryCase = field(default_factory=MemoryCase)
-    memory_rounds: int = 3
-    targets: dict[str, float] = field(default_factory=lambda: TARGETS)
-
-
-QUICK = Sizes(
-    shapes=((16, 32),),
-    tokens=(64,),
-    rounds=2,
-    memory=MemoryCase(layers=2, hidden=16, inner=32, tokens=64),
-    memory_rounds=1,
-    targets={},
+from benchmarks.comparison import Job, Measured
+from benchmarks.device import Clock, device
+from benchmarks.floor import Floor
+from benchmarks.fresh import each_in_fresh_process
+from benchmarks.layers import LayerConfig
+from benchmarks.targets import Target
+from benchmarks.timing import interleaved
+from benchmarks.training import measure_steps
+from benchmarks.variants import (
+    BASELINE,
+    CACHED,
+    DENSE,
+    FLOOR,
+    OURS,
+    UNIT_3,
+    UNIT_5,
+    UNIT_FLOOR,
+    VARIANTS,
+    build,
+    build_stack,
 )
 
+FORWARD, BOTH, STEP = "forward", "forward+backward", "training step"
+MODES = (FORWARD, BOTH)
+MAIN = (DENSE, BASELINE, OURS, UNIT_5, f"{UNIT_5}, grouped_mm", "element 0.5", FLOOR, UNIT_FLOOR)
+RATIOS = (*MAIN, UNIT_3, f"{UNIT_3}, grouped_mm", "unit 0.7", "element 0.3", "element 0.7")
+STEP_VARIANTS = (BASELINE, OURS, UNIT_5, "element 0.5")
+_LARGE = {"least": {"tokens": 4096}, "equal": {"dtype": "float32"}}
+_MEDIUM = {"least": {"tokens": 1024}, "equal": {"dtype": "float32"}}
+TARGETS = [
+    Target(
+        "unit 0.5, forward, best implementation, >= 1,024 tokens, to transformers grouped_mm (arithmetic: 0.75)",
+        *(FORWARD, (UNIT_5, f"{UNIT_5}, grouped_mm"), 0.77, BASELINE),
+        **_MEDIUM,
+    ),
+    Target(
+        "same, forward+backward",
+        *(BOTH, (UNIT_5, f"{UNIT_5}, grouped_mm"), 0.74, BASELINE),
+        **_MEDIUM,
+    ),
+    Target(
+        "unit 0.3, forward (arithmetic: 0.65)",
+        *(FORWARD, (UNIT_3, f"{UNIT_3}, grouped_mm"), 0.67, BASELINE),
+        **_MEDIUM,
+    ),
+    Target("element 0.5, forward (earlier target)", FORWARD, ("element 0.5",), 1.25, BASELINE, **_MEDIUM),
+    Target("same, cached (earlier target)", FORWARD, (CACHED,), 1.05, BASELINE, **_MEDIUM),
+    *(
+        Target(
+            f"{name}, {mode}, to the floor of its own multiply-adds, >= 4,096 tokens",
+            mode,
+            names,
+            1.15,
+            floor,
+            **_LARGE,
+        )
+        for name, names, floor in (
+            (UNIT_5, (UNIT_5, f"{UNIT_5}, grouped_mm"), UNIT_FLOOR),
+            (OURS, (OURS,), FLOOR),
+            ("element 0.5", ("element 0.5",), FLOOR),
+        )
+        for mode in MODES
+    ),
+    Target(
+        "element 0.5, forward+backward, 4,096 tokens, to transformers grouped_mm",
+        *(BOTH, ("element 0.5",), 1.10, BASELINE),
+        equal={"tokens": 4096, "dtype": "float32"},
+    ),
+    Target(
+        "same, whole training step with AdamW",
+        *(STEP, ("element 0.5",), 1.00, BASELINE),
+        equal={"tokens": 4096},
+    ),
+]
 
-def variants(config: LayerConfig, mode: str) -> dict[tuple[str, str], nn.Module]:
-    """Layers by variant and implementation."""
-    layers: dict[tuple[str, str], nn.Module] = {(DENSE, ""): Dense(config)}
-    for implementation in IMPLEMENTATIONS:
-        own = replace(config, _experts_implementation=implementation)
-        if implementation in TRANSFORMERS:
-            layers[BASELINE, implementation] = TransformersExperts(own)
-        for name in (OURS, UNIT, ELEMENT, CACHED):
-            layers[name, implementation] = PADExperts(own)
-    for (name, _), layer in layers.items():
-        randomize(layer)
-        if name in (UNIT, ELEMENT, CACHED):
-            partition_at_random(layer, "unit" if name == UNIT else "element", RATIO)
-        if name == CACHED:
-            for weight in pad_weights(layer).values():
-                weight.cache = True
-    return {key: layer for key, layer in layers.items() if mode == "forward" or key[0] != CACHED}
+
+@dataclass(frozen=True)
+class Cell:
+    """Variants that are timed together at one size."""
+
+    hidden: int
+    inner: int
+    tokens: int
+    variants: tuple[str, ...] = MAIN
+    rounds: int = 5
+    dtype: str = "float32"
+
+
+CELLS = (
+    Cell(768, 3072, 128, rounds=11),
+    Cell(768, 3072, 1024, (*RATIOS, "transformers eager", "unit 0.7, grouped_mm", CACHED)),
+    Cell(768, 3072, 4096, RATIOS, rounds=4),
+    Cell(384, 1536, 1024, rounds=11),
+    Cell(384, 1536, 4096),
+    Cell(384, 1536, 16384, rounds=3),
+    Cell(1024, 4096, 1024, rounds=3),
+    Cell(768, 3072, 1024, rounds=7, dtype="bfloat16"),
+)
+QUICK = (Cell(16, 32, 64, tuple(VARIANTS), rounds=2), Cell(16, 32, 64, rounds=1, dtype="bfloat16"))
+
+
+def jobs(quick: bool) -> Iterator[Job]:
+    """Both modes of every cell, then the training step."""
+    for cell in QUICK if quick else CELLS:
+        case = {"shape": f"{cell.hidden}/{cell.inner}", "tokens": cell.tokens, "dtype": cell.dtype}
+        for mode in MODES:
+            measure = partial(time_cell, cell, mode)
+            yield Job(mode, case, measure, cell.rounds, (BASELINE, OURS), (cell.tokens, "tokens"))
+    layers, hidden, inner, tokens, rounds = (1, 16, 32, 64, 1) if quick else (2, 768, 3072, 4096, 3)
+    case = {"layers": layers, "shape": f"{hidden}/{inner}", "tokens": tokens}
+    names = (BASELINE, "element 0.5") if quick else STEP_VARIANTS
+    calls = {name: (name, layers, LayerConfig(hidden, inner), tokens) for name in names}
+    yield Job(STEP, case, partial(time_steps, calls), rounds, (BASELINE,), (tokens, "tokens"))
 
 
 def run(layer: nn.Module, mode: str, hidden: Tensor, index: Tensor, weights: Tensor) -> None:
     """One forward pass in evaluation, or one forward and backward pass with all gradients."""
-    if mode == "forward":
+    if mode == FORWARD:
         with torch.no_grad():
             layer.eval()(hidden, index, weights)
         return
-    layer.zero_grad()
     hidden = hidden.detach().requires_grad_()
     output = layer.train()(hidden, index, weights)
     output.backward(torch.ones_like(output))
@@ -104,106 +149,36 @@ def routing(tokens: int, config: LayerConfig) -> tuple[Tensor, Tensor]:
     return index, top.softmax(dim=-1)
 
 
-def time_case(hidden: int, inner: int, tokens: int, mode: str, sizes: Sizes, clock: Clock) -> Iterator[dict[str, Any]]:
-    """A result per variant and implementation, all measured in the same rounds."""
+def time_cell(cell: Cell, mode: str, rounds: int, clock: Clock) -> Measured:
+    """Seconds of all variants of a cell that have this mode, in the same rounds."""
     torch.manual_seed(0)
-    config = LayerConfig(hidden, inner)
-    inputs = (torch.randn(tokens, hidden), *routing(tokens, config))
-    layers = variants(config, mode)
-    calls: dict[Any, Callable[[], object]] = {key: partial(run, layer, mode, *inputs) for key, layer in layers.items()}
-    seconds = interleaved(calls, sizes.rounds, clock)
-    for (name, implementation), times in seconds.items():
-        row = {"hidden": hidden, "inner": inner, "tokens": tokens, "mode": mode}
-        row |= {"variant": name, "implementation": implementation, "seconds": times, "median": quartiles(times).median}
-        if implementation:
-            row["ratio"] = ratios(times, seconds[BASELINE, IMPLEMENTATIONS[implementation]])._asdict()
-            row["ratio_to_ours"] = ratios(times, seconds[OURS, implementation])._asdict()
-            row["target"] = sizes.targets.get(name)
-            worst = max(row["ratio"]["median"], row["ratio_to_ours"]["median"])
-            row["verdict"] = verdict(worst, row["target"])
-        yield row
+    config, dtype = LayerConfig(cell.hidden, cell.inner), getattr(torch, cell.dtype)
+    calls: dict[str, Callable[[], None]] = {}
+    with device():
+        hidden, (index, weights) = torch.randn(cell.tokens, cell.hidden, dtype=dtype), routing(cell.tokens, config)
+        for name in cell.variants:
+            variant = VARIANTS[name]
+            if variant.kind == "floor":
+                calls[name] = partial(Floor(config, cell.tokens, variant.ratio, dtype).run, mode)
+            elif mode == FORWARD or not variant.cached:  # cached weights are for evaluation
+                calls[name] = partial(run, build(variant, config).to(dtype), mode, hidden, index, weights.to(dtype))
+    return {"seconds": interleaved(calls, rounds, clock)}
 
 
-def time_table(rows: list[dict[str, Any]]) -> str:
-    """The rows of one case."""
-    header = ("variant", "implementation", "ms", "to transformers", "to ours", "target", "")
-    lines = []
-    for row in rows:
-        cells = [row["variant"], row["implementation"], f"{row['median'] * 1e3:.1f}"]
-        for key in ("ratio", "ratio_to_ours"):
-            ratio = row.get(key)
-            cells.append(str(Quartiles(**ratio)) if ratio else "")
-        target = row.get("target")
-        lines.append([*cells, f"{target:.2f}" if target else "", row.get("verdict", "")])
-    return table(header, lines)
+def time_steps(calls: dict[str, tuple], rounds: int, clock: Clock) -> Measured:
+    """Training steps of stacks of layers, each in a fresh process."""
+    return each_in_fresh_process({name: partial(step, *case, clock) for name, case in calls.items()}, rounds)
 
 
-def measure_times(sizes: Sizes, clock: Clock) -> list[dict[str, Any]]:
-    """All time cases, each printed when it is done."""
-    results = []
-    for hidden, inner in sizes.shapes:
-        for tokens in sizes.tokens:
-            for mode in MODES:
-                rows = list(time_case(hidden, inner, tokens, mode, sizes, clock))
-                print(f"\n{mode}, {hidden}/{inner}, {tokens} tokens\n\n{time_table(rows)}", flush=True)
-                results += rows
-    return results
+def step(name: str, layers: int, config: LayerConfig, tokens: int, clock: Clock) -> dict[str, float]:
+    """A training step of one stack, router included, in this very process."""
+    with device():
+        inputs = torch.randn(tokens, config.hidden_size)
 
+    def loss(stack: nn.Module, size: int) -> Tensor:
+        hidden = inputs[:size]
+        for layer in stack:
+            hidden = hidden + layer(hidden)
+        return hidden.square().mean()
 
-def measure_memory(sizes: Sizes) -> list[dict[str, Any]]:
-    """A result per granularity, fully dynamic with transformers' own code first; printed."""
-    results = []
-    for granularity in GRANULARITIES:
-        implementation = "grouped_mm" if granularity == GRANULARITIES[0] else BY_DEVICE
-        results.append({"case": asdict(replace(sizes.memory, granularity=granularity, implementation=implementation))})
-    for _ in range(sizes.memory_rounds):
-        for row in results:
-            for name, value in measure_in_fresh_process(MemoryCase(**row["case"])).items():
-                row.setdefault(name, []).append(value)
-    for row in results:
-        row["ratio"] = ratios(row["peak_bytes"], results[0]["peak_bytes"])._asdict()
-        row["target"] = None if row is results[0] else sizes.targets.get("memory")
-        row["verdict"] = verdict(row["ratio"]["median"], row["target"])
-    base = sizes.memory
-    print(f"\ntraining step, {base.layers} layers {base.hidden}/{base.inner}, {base.tokens} tokens\n")
-    print(memory_table(results), flush=True)
-    return results
-
-
-def memory_table(rows: list[dict[str, Any]]) -> str:
-    """Medians over rounds."""
-    header = ("variant", "parameters MiB", "peak MiB", "to fully dynamic", "target", "", "seconds of the step")
-    lines = []
-    for row in rows:
-        parameters, peak = (quartiles(row[key]).median / 2**20 for key in ("parameter_bytes", "peak_bytes"))
-        cells = [row["case"]["granularity"], f"{parameters:.0f}", f"{peak:.0f}", str(Quartiles(**row["ratio"]))]
-        target = f"{row['target']:.2f}" if row["target"] else ""
-        lines.append([*cells, target, row["verdict"], f"{quartiles(row['seconds_of_second_step']).median:.1f}"])
-    return table(header, lines)
-
-
-def main(argv: list[str] | None = None) -> None:
-    """Measure, print, and write experts.json and experts.png."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="tiny sizes: shows that everything runs, says nothing")
-    parser.add_argument("--output", type=Path, default=RESULTS, metavar="DIR", help="for experts.json and experts.png")
-    parser.add_argument("--rounds", type=int, help="rounds that count (default 11)")
-    parser.add_argument("--threads", type=int, help="torch's threads (default: torch's own choice)")
-    parser.add_argument("--clock", choices=("wall", "processor"), default="wall", help="see benchmarks/timing.py")
-    options = parser.parse_args(argv)
-    sizes = QUICK if options.quick else Sizes()
-    sizes.rounds = options.rounds or sizes.rounds
-    if options.threads:
-        torch.set_num_threads(options.threads)
-    results = {
-        "options": {**vars(options), "output": str(options.output)},
-        "times": measure_times(sizes, options.clock),
-        "memory": measure_memory(sizes),
-    }
-    path = write_json(options.output, "experts", results)
-    draw_experts(results, path.with_suffix(".png"))
-    print(f"\nwritten: {path}, {path.with_suffix('.png')}")
-
-
-if __name__ == "__main__":
-    main()
+    return measure_steps(partial(build_stack, VARIANTS[name], layers, config), loss, config.num_experts, tokens, clock)

@@ -14,7 +14,8 @@ from transformers.integrations.moe import grouped_mm_experts_forward
 from padnet_hf.layers.experts import BY_DEVICE, BuiltExperts, PADExperts
 from padnet_hf.partition.layer import pad_weights
 from padnet_hf.partition.packing import pack_mask
-from padnet_hf.partition.weight import Granularity, PADWeight
+from padnet_hf.partition.selection import UNIT_BLOCK
+from padnet_hf.partition.weight import Granularity
 
 
 @dataclass
@@ -43,18 +44,27 @@ def partition_at_random(experts: PADExperts, granularity: Granularity, ratio: fl
     Values are new: the compact tensors are made at once, never the fully dynamic ones, so that a process which only
     holds the partitioned layer needs no more memory than that.
     """
-    for weight in (experts.up_proj, experts.up_proj_bias, experts.down_proj, experts.down_proj_bias):
-        total = weight.num_candidates(granularity)
-        weight.make_room(total if total == 1 else round(ratio * total), granularity)
-        if granularity == "element":
-            weight.mask_bits.copy_(_random_mask(weight, total))
+    for weight in pad_weights(experts).values():
+        weight.make_room(dynamic_count(weight.num_candidates(granularity), granularity, ratio), granularity)
+    scatter_masks(experts)
     randomize(experts)
 
 
-def _random_mask(weight: PADWeight, total: int) -> Tensor:
-    mask = torch.zeros(total, dtype=torch.bool)
-    mask[torch.randperm(total)[: weight.num_dynamic]] = True
-    return pack_mask(mask)
+def dynamic_count(total: int, granularity: Granularity, ratio: float) -> int:
+    """How many of so many candidates `ratio` is, of units in whole blocks as `partition` chooses them; one stays."""
+    if total == 1:
+        return 1
+    block = 1 if granularity == "element" else UNIT_BLOCK
+    return round(ratio * total / block) * block
+
+
+def scatter_masks(module: nn.Module) -> None:
+    """Put the dynamic elements of every element-partitioned weight at random positions."""
+    for weight in pad_weights(module).values():
+        if weight.granularity == "element" and weight.mask_bits is not None:
+            mask = torch.zeros(weight.shape.numel(), dtype=torch.bool, device=weight.mask_bits.device)
+            mask[torch.randperm(mask.numel(), device=mask.device)[: weight.num_dynamic]] = True
+            weight.mask_bits.copy_(pack_mask(mask))
 
 
 def transformers_eager(experts: BuiltExperts, hidden: Tensor, index: Tensor, weights: Tensor) -> Tensor:
@@ -86,6 +96,13 @@ class TransformersExperts(PADExperts):
         built = {name: weight.dynamic for name, weight in pad_weights(self).items()}
         run = TRANSFORMERS[self.config._experts_implementation]
         return run(BuiltExperts(**built, act_fn=self.act_fn), hidden, index, weights)
+
+
+def use_transformers_code(model: nn.Module) -> None:
+    """Run all fully dynamic experts in a model by transformers' own code, with the parameters that they have."""
+    for module in model.modules():
+        if isinstance(module, PADExperts):
+            module.__class__ = TransformersExperts  # the same but for its forward
 
 
 class Dense(nn.Sequential):

@@ -2,14 +2,10 @@
 
 import random
 import statistics
-import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
-Clock = Literal["wall", "processor"]
-"""Time that passes, or processor time of this process over all its threads, which other processes hardly disturb."""
-
-_READ: dict[Clock, Callable[[], float]] = {"wall": time.perf_counter, "processor": time.process_time}
+from benchmarks.device import Clock, seconds_of
 
 
 class Quartiles(NamedTuple):
@@ -30,28 +26,31 @@ def quartiles(values: Sequence[float]) -> Quartiles:
     return Quartiles(*statistics.quantiles(values, n=4, method="inclusive"))
 
 
-def ratios(seconds: Sequence[float], baseline: Sequence[float]) -> Quartiles:
+def ratios(values: Sequence[float], baseline: Sequence[float]) -> Quartiles:
     """Quartiles of the ratios within each round: what slows the machine for a while slows both and cancels out."""
-    return quartiles([one / other for one, other in zip(seconds, baseline, strict=True)])
+    return quartiles([one / other for one, other in zip(values, baseline, strict=True)])
+
+
+def differences(values: Sequence[float], baseline: Sequence[float]) -> Quartiles:
+    """Quartiles of the differences within each round."""
+    return quartiles([one - other for one, other in zip(values, baseline, strict=True)])
 
 
 def interleaved(
-    calls: Mapping[str, Callable[[], object]], rounds: int, clock: Clock = "wall", seed: int = 0
+    calls: Mapping[str, Callable[[], object]], rounds: int, clock: Clock = "wall", warm_up: int = 1, seed: int = 0
 ) -> dict[str, list[float]]:
-    """Seconds of every call in every round, after one round that does not count.
+    """Seconds of every call in every round, after `warm_up` rounds that do not count.
 
     A round runs each call once, in a random order: no call has the quiet minutes of the machine to itself, or always
     the same predecessor, whose memory it could reuse.
     """
-    read, order = _READ[clock], list(calls)
+    order = list(calls)
     seconds: dict[str, list[float]] = {name: [] for name in calls}
     shuffle = random.Random(seed).shuffle
-    for number in range(rounds + 1):
+    for number in range(warm_up + rounds):
         shuffle(order)
         for name in order:
-            started = read()
-            calls[name]()
-            elapsed = read() - started
-            if number > 0:
+            elapsed = seconds_of(calls[name], clock)
+            if number >= warm_up:
                 seconds[name].append(elapsed)
     return seconds

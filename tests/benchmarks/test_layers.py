@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from benchmarks.experts import routing
-from benchmarks.layers import LayerConfig, TransformersExperts, partition_at_random, randomize
+from benchmarks.layers import LayerConfig, TransformersExperts, dynamic_count, partition_at_random, randomize
 from padnet_hf.layers.experts import PADExperts
 
 
@@ -24,3 +24,9 @@ def test_a_random_partition_stores_its_share(granularity: str, stored: float) ->
     weight = experts.up_proj
     assert sum(tensor.numel() for tensor in (weight.dynamic, weight.static)) == stored * 16 * 32
     assert int(weight.mask().sum()) == weight.num_dynamic
+
+
+@pytest.mark.parametrize(("granularity", "expected"), [("element", 922), ("unit", 920)])
+def test_units_are_dynamic_in_whole_blocks(granularity: str, expected: int) -> None:
+    assert dynamic_count(3072, granularity, 0.3) == expected
+    assert dynamic_count(1, granularity, 0.3) == 1

@@ -1,0 +1,74 @@
+"""The feed-forward layers that benchmarks/experts.py compares."""
+
+from dataclasses import dataclass, replace
+
+from torch import nn
+
+from benchmarks.layers import (
+    Dense,
+    LayerConfig,
+    TransformersExperts,
+    partition_at_random,
+    randomize,
+    use_transformers_code,
+)
+from padnet_hf.layers.experts import BY_DEVICE, PADExperts
+from padnet_hf.layers.feed_forward import PADFeedForward
+from padnet_hf.partition.layer import pad_weights
+from padnet_hf.partition.weight import Granularity
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A layer to measure: by transformers' own code or ours, run so, partitioned so, or the bare products (floor)."""
+
+    kind: str = "ours"
+    implementation: str = BY_DEVICE
+    granularity: Granularity | None = None
+    ratio: float = 1.0
+    cached: bool = False
+
+
+BASELINE, OURS, DENSE = "transformers grouped_mm", "ours, fully dynamic", "dense"
+CACHED = "element 0.5, cached"
+FLOOR, UNIT_FLOOR = "floor of fully dynamic", "floor of unit 0.5"
+VARIANTS = {
+    DENSE: Variant("dense"),
+    BASELINE: Variant("transformers", "grouped_mm"),
+    "transformers eager": Variant("transformers", "eager"),
+    OURS: Variant(),
+    **{f"unit {ratio}": Variant(granularity="unit", ratio=ratio) for ratio in (0.3, 0.5, 0.7)},
+    **{f"unit {ratio}, grouped_mm": Variant("ours", "grouped_mm", "unit", ratio) for ratio in (0.3, 0.5, 0.7)},
+    **{f"element {ratio}": Variant(granularity="element", ratio=ratio) for ratio in (0.3, 0.5, 0.7)},
+    CACHED: Variant(granularity="element", ratio=0.5, cached=True),
+    FLOOR: Variant("floor"),
+    UNIT_FLOOR: Variant("floor", ratio=0.5),
+}
+UNIT_5, UNIT_3 = (f"unit {ratio}" for ratio in (0.5, 0.3))
+
+
+def build(variant: Variant, config: LayerConfig) -> nn.Module:
+    """A layer with random weights."""
+    if variant.kind == "dense":
+        return Dense(config)
+    config = replace(config, _experts_implementation=variant.implementation)
+    layer = TransformersExperts(config) if variant.kind == "transformers" else PADExperts(config)
+    randomize(layer)
+    if variant.granularity:
+        partition_at_random(layer, variant.granularity, variant.ratio)
+    for weight in pad_weights(layer).values():
+        weight.cache = variant.cached
+    return layer
+
+
+def build_stack(variant: Variant, layers: int, config: LayerConfig) -> nn.Sequential:
+    """Feed-forward layers with their routers, partitioned from the start."""
+    config = replace(config, _experts_implementation=variant.implementation)
+    stack = nn.Sequential(*(PADFeedForward(config) for _ in range(layers)))
+    if variant.kind == "transformers":
+        use_transformers_code(stack)
+    for layer in stack:
+        if variant.granularity:
+            partition_at_random(layer.experts, variant.granularity, variant.ratio)
+    randomize(stack)
+    return stack
