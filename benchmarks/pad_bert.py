@@ -1,7 +1,8 @@
 """PAD-BERT whole: BERT-base shape, 8 experts, 2 per token, sentences of 128 tokens, random weights.
 
 Compared are dense BERT (stock), fully dynamic BERT with experts run by transformers' own grouped_mm code, ours fully
-dynamic, and ours partitioned at 0.5, at random: times and memory do not depend on which elements are dynamic.
+dynamic, and ours partitioned at 0.5, at random: times and memory do not depend on which elements are dynamic. Routers
+are random too: an expert has up to three times its even share of the tokens, or hardly any.
 
 Inference: all in one process. Training step (forward, backward, AdamW) and its peak memory: a fresh process each,
 since five models with their optimizers do not fit side by side.

@@ -27,6 +27,7 @@ def draw(comparisons: Sequence[Comparison], path: Path) -> None:
     grid = figure.subplots(len(panels), squeeze=False)[:, 0]
     for axes, ((part, quantity), group) in zip(grid, panels.items(), strict=True):
         _draw_panel(axes, group, colors)
+        axes.set_xlim(-1, widest)  # bars of the same width in all panels
         axes.set(title=part if quantity == "seconds" else f"{part}, {quantity}")
         axes.set_ylabel(f"{'time' if quantity == 'seconds' else 'bytes'},\n{group[0].baselines[0]} = 1")
     handles = dict(zip(*_legend(grid), strict=True))
