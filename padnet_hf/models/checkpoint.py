@@ -152,8 +152,9 @@ class PADCheckpointMixin(PreTrainedModel):
         for name, weight in pad_weights(self).items():
             if weight.mask_bits is None or weight.mask_bits.is_meta:
                 continue
-            num_set = int(unpack_mask(weight.mask_bits, weight.mask_bits.numel() * 8).sum())
-            if num_set != weight.num_dynamic or int(weight.mask().sum()) != num_set:
+            bits = unpack_mask(weight.mask_bits, weight.mask_bits.numel() * 8)
+            num_set, beyond = int(bits.sum()), bits[weight.num_candidates(weight.granularity) :]
+            if num_set != weight.num_dynamic or bool(beyond.any()):
                 raise PADCheckpointError(
                     f"the mask of {name} has {num_set} set bits, but dynamic_counts says {weight.num_dynamic}; the "
                     "checkpoint is damaged, download or save it again."
@@ -179,4 +180,5 @@ class PADCheckpointMixin(PreTrainedModel):
 
     @torch.no_grad()
     def _hash_masks(self, granularity: Granularity) -> str:
-        return hash_masks(group.weights[0].mask() for group in mask_groups(self, granularity))
+        weights = (group.weights[0] for group in mask_groups(self, granularity))
+        return hash_masks(weight.mask() if weight.mask_bits is None else weight.mask_bits for weight in weights)

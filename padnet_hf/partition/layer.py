@@ -5,6 +5,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from typing import ClassVar, NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from padnet_hf.partition.packing import pack_mask
@@ -66,8 +67,9 @@ def mask_groups(model: nn.Module, granularity: Granularity) -> list[MaskGroup]:
 
 
 def hash_masks(masks: Iterable[Tensor]) -> str:
-    """SHA-256, in hexadecimal, over the bits of masks (bool) in the order of `mask_groups`."""
+    """SHA-256, in hexadecimal, over the bits of masks (bool, or packed already) in the order of `mask_groups`."""
     digest = hashlib.sha256()
     for mask in masks:
-        digest.update(pack_mask(mask).cpu().numpy().tobytes())
+        bits = pack_mask(mask) if mask.dtype == torch.bool else mask
+        digest.update(bits.cpu().numpy().tobytes())
     return digest.hexdigest()
