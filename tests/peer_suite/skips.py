@@ -28,6 +28,10 @@ OURS = (
         "PADResNetBackbone",
         "test_retain_grad_hidden_states_attentions",
     ),
+    Skip(
+        "it loads a file without any of the model's tensors, which is refused as damaged",
+        tests="test_model_weights_reload_no_missing_tied_weights",
+    ),
 )
 """Tests whose assumptions are not true of a model."""
 
