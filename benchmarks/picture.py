@@ -14,13 +14,15 @@ _COLORS = (
     *("#999999", "#1f78b4", "#b2df8a", "#fb9a99", "#cab2d6", "#fdbf6f", "#6a3d9a", "#b15928", "#444444"),
 )
 _BARS_PER_INCH = 7
+_MOST_CASES = 12
+"""Parts with more cases are for tables: in a picture their labels would lie over each other."""
 
 
 def draw(comparisons: Sequence[Comparison], path: Path) -> None:
     """Bars with quartiles, a group of them for each case; a variant has the same colour in all panels."""
-    names = list(dict.fromkeys(name for comparison in comparisons for name in comparison.values))
+    panels = {key: group for key, group in by_part(comparisons).items() if len(group) <= _MOST_CASES}
+    names = list(dict.fromkeys(name for group in panels.values() for comparison in group for name in comparison.values))
     colors = {name: _COLORS[number % len(_COLORS)] for number, name in enumerate(names)}
-    panels = by_part(comparisons)
     widest = max(sum(len(c.values) + 1 for c in group) for group in panels.values())
     figure = Figure(figsize=(max(9, widest / _BARS_PER_INCH), 3 * len(panels) + 1), layout="constrained")
     FigureCanvasAgg(figure)
