@@ -12,8 +12,8 @@ from transformers.utils import CONFIG_NAME
 from padnet_hf.errors import PADNetError
 from padnet_hf.hub.code_shim import SHIM_MODULE
 from padnet_hf.hub.inspection import read_config
-from padnet_hf.hub.model_card import CARD, auto_class_of
-from padnet_hf.hub.publishing import PICTURE, REPORT, write_report
+from padnet_hf.hub.model_card import CARD, PICTURE, auto_class_of
+from padnet_hf.hub.publishing import REPORT, write_report
 from padnet_hf.hub.whole_files import filled_whole
 from padnet_hf.jobs.loading import load_or_explain, load_processing
 from padnet_hf.models.auto import pad_class_for

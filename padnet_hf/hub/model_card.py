@@ -18,7 +18,7 @@ from padnet_hf.hub.whole_files import write_text
 from padnet_hf.partition.config import PartitionConfig
 from padnet_hf.partition.report import PartitionReport
 
-CARD = "README.md"
+CARD, PICTURE = "README.md", "partition.png"
 _TEMPLATE = Path(__file__).with_name("model_card_template.md")
 _PART = re.compile(r"<!-- padnet_hf (\w+):.*?<!-- /padnet_hf \1 -->", re.DOTALL)
 
@@ -142,7 +142,7 @@ def _values(folder: Path, config: PreTrainedConfig, report: PartitionReport, rep
         "repository": repository,
         "auto_class": auto_class_of(config),
         "partitioned": bool(record),
-        "picture": (folder / "partition.png").exists(),
+        "picture": (folder / PICTURE).exists(),
         "num_layers": len(report.layers),
         "layers": kind.layers,
         "kind": config.copies,

@@ -11,13 +11,13 @@ from transformers.utils import is_matplotlib_available
 
 from padnet_hf.errors import PADNetError
 from padnet_hf.hub.access import explained
-from padnet_hf.hub.model_card import CARD, write_card
+from padnet_hf.hub.model_card import CARD, PICTURE, write_card
 from padnet_hf.hub.whole_files import write_json
 from padnet_hf.partition.report import PartitionReport
 
 logger = logging.getLogger(__name__)
 
-REPORT, PICTURE = "partition_report.json", "partition.png"
+REPORT = "partition_report.json"
 _LEFT_OUT = ["checkpoint-*", "_*", ".*", "*.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt"]
 """Of a folder: checkpoints of the training, unfinished files, pickles."""
 

@@ -62,9 +62,8 @@ class PADTrainer(Trainer):
         if not self.is_world_process_zero():
             return
         path = Path(self.args.output_dir, CARD)
-        model.config.architectures = [
-            type(model).__name__.removeprefix("FSDP")
-        ]  # as saving does, which need not have happened
+        # as saving does, which need not have happened
+        model.config.architectures = [type(model).__name__.removeprefix("FSDP")]
         summary = TrainingSummary.from_trainer(self, *args, **kwargs)
         metadata = ModelCardData(**summary.create_metadata())
         metadata.eval_results = [*(metadata.eval_results or ()), *self.card_results]
