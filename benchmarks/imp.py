@@ -155,10 +155,10 @@ def time_partition(size: Size, rounds: int, clock: Clock) -> Measured:
 
 def partition_and_undo(model: PADBertForSequenceClassification, inputs: Batch) -> None:
     """Partition a model and make it fully dynamic again: partition leaves the old tensors as they were."""
-    before = {weight: weight.state() for weight in pad_weights(model).values()}
+    before = {weight: weight.dynamic.detach() for weight in pad_weights(model).values()}
     partition(model, [inputs], CONFIG, progress=False)
-    for weight, state in before.items():
-        weight.become(state)
+    for weight, copies in before.items():
+        weight.become({"dynamic": copies})
     model.config.partition = model.config.dynamic_counts = None
 
 

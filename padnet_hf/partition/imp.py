@@ -1,22 +1,22 @@
 """Iterative mode partition (PAD-Net, section 3.3): choose the dynamic share from a few batches, before training."""
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from padnet_hf.errors import PADNetError
+from padnet_hf.partition.candidates import candidates
 from padnet_hf.partition.config import PartitionConfig
+from padnet_hf.partition.conversion import undone_on_error
 from padnet_hf.partition.criteria import criterion_named
 from padnet_hf.partition.layer import MaskGroup, hash_masks, mask_groups, pad_weights
+from padnet_hf.partition.packing import unpack_mask
 from padnet_hf.partition.processes import failing_together, from_all
 from padnet_hf.partition.report import PartitionReport, report
-from padnet_hf.partition.scoring import Batch, make_static, no_trace, score_weights
-from padnet_hf.partition.selection import select_elements, select_units
-from padnet_hf.partition.weight import Granularity, PADWeight, WeightState
+from padnet_hf.partition.scoring import Batch, no_trace, score_weights
 
 
 def partition(
@@ -57,11 +57,14 @@ def partition(
         )
     groups = mask_groups(model, config.granularity)
     masks = _choose(model, groups, taken, config, progress)
-    states = _states(groups, masks, config.granularity)
     record = config.to_dict() | {"num_samples": _count_samples(taken), "mask_hash": hash_masks(masks)}
-    with _undone_on_error(states):
-        for weight, state in states.items():
-            weight.become(state, config.granularity)
+    with undone_on_error() as convert:
+        for group, bits in zip(groups, masks, strict=True):
+            mask = unpack_mask(bits, group.weights[0].num_candidates(config.granularity))
+            for weight in group.weights:
+                convert(weight, mask, config.granularity)
+            for weight in group.followers:
+                convert(weight, mask.any().view(1), config.granularity)
         result = report(model, record)
         if hasattr(model, "record_partition"):
             model.record_partition(record)
@@ -98,81 +101,25 @@ def _take(batches: Iterable[Batch] | None, count: int) -> list[Batch]:
 def _choose(
     model: nn.Module, groups: Sequence[MaskGroup], batches: Sequence[Batch], config: PartitionConfig, progress: bool
 ) -> list[Tensor]:
-    """The masks of IMP's last round, (N,) or (U,) bool for each of `groups`."""
-    sizes = [group.weights[0].num_candidates(config.granularity) for group in groups]
-    devices = [group.weights[0].values.device for group in groups]
-    masks = [torch.ones(size, dtype=torch.bool, device=device) for size, device in zip(sizes, devices, strict=True)]
+    """The masks of IMP's last round as bits, over the N elements or U units of each of `groups`."""
+    remaining = candidates(groups, config)
     if config.dynamic_ratio in (0, 1):
-        return [mask & bool(config.dynamic_ratio) for mask in masks]
+        return [bits * int(config.dynamic_ratio) for bits in remaining.masks]
     criterion = criterion_named(config.criterion)
-    weights = [weight for group in groups for weight in group.weights]
     generator = torch.Generator().manual_seed(config.seed)
     steps = config.num_rounds * max(len(batches), 1)
-    with no_trace(model, weights), tqdm(total=steps, desc="partition", unit="batch", disable=not progress) as bar:
+    bar = tqdm(total=steps, desc="partition", unit="batch", disable=not progress)
+    with bar, no_trace(model, remaining.weights) as trials:
         for number in range(1, config.num_rounds + 1):
-            contributions = iter(score_weights(model, weights, batches, criterion, generator, bar.update))
-            scores = [_group_scores(group, contributions, config.granularity) for group in groups]
-            for score, mask in zip(scores, masks, strict=True):
-                score[~mask] = -1  # out of the running
-            masks = _select(groups, scores, config.share_after(number), config)
-            if number < config.num_rounds:
-                for group, mask in zip(groups, masks, strict=True):
-                    for weight in group.weights:
-                        make_static(weight, _over_shape(mask, weight, config.granularity), config.static_branch)
-        bar.update(steps - bar.n)
-    return masks
-
-
-def _select(groups: Sequence[MaskGroup], scores: list[Tensor], share: float, config: PartitionConfig) -> list[Tensor]:
-    if config.granularity == "element":
-        return select_elements(scores, share, config.scope)
-    sizes = [
-        sum(w.shape.numel() for w in group.weights) // len(score) for group, score in zip(groups, scores, strict=True)
-    ]
-    return select_units(scores, share, config.scope, sizes)
-
-
-def _group_scores(group: MaskGroup, contributions: Iterator[Tensor], granularity: Granularity) -> Tensor:
-    """Scores (N,) or (U,): a unit's contributions are summed over all its elements before the magnitude is taken."""
-    total = 0
-    for weight in group.weights:
-        contribution = next(contributions)
-        if granularity == "unit":
-            contribution = (
-                contribution.movedim(weight.unit_dim, 0).reshape(weight.shape[weight.unit_dim], -1).sum(dim=1)
+            scores = score_weights(
+                model, remaining.weights, batches, criterion, generator, remaining.reduced, bar.update
             )
-        total = total + contribution.flatten()
-    return total.abs()
-
-
-def _over_shape(mask: Tensor, weight: PADWeight, granularity: Granularity) -> Tensor:
-    """Mask over candidates -> mask that broadcasts over one copy of the weight."""
-    if granularity == "element":
-        return mask.view(weight.shape)
-    return mask.view([-1 if dim == weight.unit_dim else 1 for dim in range(len(weight.shape))])
-
-
-def _states(
-    groups: Sequence[MaskGroup], masks: Sequence[Tensor], granularity: Granularity
-) -> dict[PADWeight, WeightState]:
-    states = {}
-    for group, mask in zip(groups, masks, strict=True):
-        for weight in group.weights:
-            states[weight] = weight.partitioned_state(mask, granularity)
-        for weight in group.followers:
-            states[weight] = weight.partitioned_state(mask.any().view(1), granularity)
-    return states
-
-
-@contextmanager
-def _undone_on_error(weights: Iterable[PADWeight]) -> Iterator[None]:
-    before = {weight: (weight.state(), weight.granularity) for weight in weights}
-    try:
-        yield
-    except BaseException:
-        for weight, (state, granularity) in before.items():
-            weight.become(state, granularity)
-        raise
+            remaining.select(scores, config.share_after(number))
+            if number < config.num_rounds:
+                for weight, trial in trials.items():
+                    trial.apply(remaining.dynamic_elements(weight), config.static_branch)
+        bar.update(steps - bar.n)
+    return remaining.masks
 
 
 def _count_samples(batches: Sequence[Batch]) -> int:

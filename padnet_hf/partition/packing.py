@@ -6,12 +6,11 @@ Axis letters: E copies, N = O*I elements of one copy, n dynamic elements, T toke
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import FunctionCtx, once_differentiable
-
-_BIT_VALUES = (1, 2, 4, 8, 16, 32, 64, 128)
 
 
 class Packed(NamedTuple):
@@ -40,16 +39,21 @@ def pack_mask(mask: Tensor) -> Tensor:
     >>> pack_mask(torch.tensor([True, False, True, False, False, False, False, False, True]))
     tensor([5, 1], dtype=torch.uint8)
     """
-    padded = torch.zeros(num_mask_bytes(mask.numel()) * 8, dtype=torch.uint8, device=mask.device)
-    padded[: mask.numel()] = mask.flatten()
-    bits = torch.tensor(_BIT_VALUES, dtype=torch.uint8, device=mask.device)
-    return (padded.view(-1, 8) * bits).sum(dim=1, dtype=torch.uint8)
+    return torch.from_numpy(np.packbits(mask.flatten().cpu().numpy(), bitorder="little")).to(mask.device)
 
 
 def unpack_mask(bits: Tensor, length: int) -> Tensor:
     """Bits (ceil(N/8),) uint8 -> mask (N,) bool, the inverse of `pack_mask`."""
-    values = torch.tensor(_BIT_VALUES, dtype=torch.uint8, device=bits.device)
-    return (bits.unsqueeze(1) & values).ne(0).flatten()[:length]
+    byte, bit = torch.arange(256, device=bits.device).unsqueeze(1), torch.arange(8, device=bits.device)
+    bits_of_byte = (byte >> bit & 1).bool()
+    return bits_of_byte.index_select(0, bits.int()).flatten()[:length]
+
+
+def positions_of(mask: Tensor) -> Tensor:
+    """Positions of the ones of a mask (N,) bool, int64, in rising order."""
+    if mask.device.type == "cpu" and not torch.compiler.is_compiling():
+        return torch.from_numpy(np.flatnonzero(mask.numpy()))  # in a tenth of the time
+    return mask.nonzero().squeeze(1)
 
 
 def first_positions(count: int, length: int, device: torch.device | None = None) -> Tensor:
@@ -62,7 +66,9 @@ def mean_over_copies(copies: Tensor) -> Tensor:
 
     Copies that are all equal, as they are after upcycling, keep their exact value: a mean over E floats would round it.
     """
-    equal = (copies == copies[:1]).all(dim=0)
+    equal = torch.ones_like(copies[0], dtype=torch.bool)
+    for copy in copies[1:]:
+        equal &= copy == copies[0]
     return torch.where(equal, copies[0], copies.mean(dim=0))
 
 

@@ -1,7 +1,7 @@
 """Scores of all candidates from a few batches, leaving no trace on the model.
 
 Only ordinary backward passes are needed: each weight's gradient is reduced over its copies as soon as it is complete,
-and dropped. Extra memory is one float32 tensor of N scores per weight, and one weight's gradient at a time.
+and dropped. Extra memory is one float32 score per candidate, and one weight's gradient at a time.
 """
 
 import math
@@ -14,52 +14,38 @@ from torch import Tensor, nn
 
 from padnet_hf.errors import PADNetError
 from padnet_hf.partition.criteria import Criterion
-from padnet_hf.partition.packing import mean_over_copies
 from padnet_hf.partition.processes import failing_together, sum_in_place
+from padnet_hf.partition.trial import MaskTrial
 from padnet_hf.partition.weight import PADWeight
 
 Batch = Mapping[str, Any]
 
 
 @contextmanager
-def no_trace(model: nn.Module, weights: Sequence[PADWeight]) -> Iterator[None]:
+def no_trace(model: nn.Module, weights: Sequence[PADWeight]) -> Iterator[dict[PADWeight, MaskTrial]]:
     """Evaluation mode with gradients for `weights` alone; everything comes back as it was, on errors too.
 
-    Restored: training mode of every module, gradients, requires_grad, random generators, and the weights' values.
+    Gives what masks can be tried with, by weight. Restored: training mode of every module, gradients, requires_grad,
+    random generators, and the weights' values.
     """
     modes = {module: module.training for module in model.modules()}
     parameters = {p: (p.requires_grad, p.grad) for p in model.parameters()}
     trained = {weight.dynamic for weight in weights}
-    originals = {p: _compact_copy(p) for p in trained}
+    trials = {weight: MaskTrial(weight) for weight in weights}
     devices = sorted({p.device.index or 0 for p in parameters if p.device.type == "cuda"})
     try:
         with torch.random.fork_rng(devices):
             model.eval()
             for parameter in parameters:
                 parameter.requires_grad_(parameter in trained).grad = None
-            yield
+            yield trials
     finally:
         for module, mode in modes.items():
             module.training = mode
         for parameter, (requires_grad, gradient) in parameters.items():
             parameter.requires_grad_(requires_grad).grad = gradient
-        with torch.no_grad():
-            for parameter, original in originals.items():
-                parameter.copy_(original)
-
-
-def _compact_copy(dynamic: Tensor) -> Tensor:
-    """A copy of (E, *shape) to restore from: of one copy only where all are equal, as after upcycling."""
-    dynamic = dynamic.detach()
-    return dynamic[:1].clone() if bool((dynamic == dynamic[:1]).all()) else dynamic.clone()
-
-
-def make_static(weight: PADWeight, mask: Tensor, branch: str) -> None:
-    """Show what the elements outside `mask` (*shape) bool do once static: nothing ("drop") or their mean ("keep")."""
-    with torch.no_grad():
-        values = mean_over_copies(weight.dynamic) if branch == "keep" else torch.zeros_like(weight.dynamic[0])
-        for copy in weight.dynamic:
-            torch.where(mask, copy, values, out=copy)
+        for trial in trials.values():
+            trial.undo()
 
 
 def score_weights(
@@ -68,19 +54,24 @@ def score_weights(
     batches: Sequence[Batch],
     criterion: Criterion,
     generator: torch.Generator,
+    reduce: Callable[[PADWeight, Tensor], Tensor] = lambda weight, contribution: contribution,
     on_batch: Callable[[], object] = lambda: None,
 ) -> list[Tensor]:
-    """Signed contributions (*shape) float32 per weight, summed over batches and over all processes.
+    """Signed contributions per weight, float32, summed over batches and over all processes.
 
-    Call inside `no_trace`. Raises PADNetError if a batch gives no loss, or one that is not finite.
+    `reduce` makes of a weight's contributions (*shape) of one batch those of its candidates, of any shape. Call inside
+    `no_trace`. Raises PADNetError if a batch gives no loss, or one that is not finite.
     """
     if not criterion.needs_gradients:
-        return [criterion.score(weight.dynamic.detach(), None, generator) for weight in weights]
-    totals = {weight.dynamic: torch.zeros(weight.shape, device=weight.dynamic.device) for weight in weights}
+        return [reduce(weight, criterion.score(weight.dynamic.detach(), None, generator)) for weight in weights]
+    by_parameter = {weight.dynamic: weight for weight in weights}
+    # One weight after the other: a process without batches needs its zeros in the candidates' shape too.
+    totals = {p: reduce(weight, torch.zeros(weight.shape, device=p.device)) for p, weight in by_parameter.items()}
 
     def reduce_over_copies(parameter: Tensor) -> None:
-        totals[parameter] += criterion.score(parameter.detach(), parameter.grad, generator)
+        contribution = criterion.score(parameter.detach(), parameter.grad, generator)
         parameter.grad = None
+        totals[parameter] += reduce(by_parameter[parameter], contribution)
 
     hooks = [parameter.register_post_accumulate_grad_hook(reduce_over_copies) for parameter in totals]
     try:

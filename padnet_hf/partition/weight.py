@@ -19,6 +19,7 @@ from padnet_hf.partition.packing import (
     num_mask_bytes,
     pack_mask,
     packed_linear,
+    positions_of,
     unpack_mask,
     unpacked_copies,
 )
@@ -162,13 +163,26 @@ class PADWeight(nn.Module):
         else:
             dim = self.unit_dim
         state = {
-            "dynamic": copies.index_select(1 + dim, mask.nonzero().squeeze(1)),
-            "static": mean_over_copies(copies.index_select(1 + dim, (~mask).nonzero().squeeze(1))),
+            "dynamic": copies.index_select(1 + dim, positions_of(mask)),
+            "static": mean_over_copies(copies.index_select(1 + dim, positions_of(~mask))),
             "phi": copies.new_zeros(1),
         }
         if granularity == "element" or self.ordered:
             state["mask_bits"] = pack_mask(mask)
         return state
+
+    def unpartitioned(self, mask: Tensor) -> Tensor:
+        """All copies (E, *shape) as before `partitioned_state` with this mask, if their static values were equal."""
+        if self.is_fully_dynamic:
+            return self.dynamic.detach()
+        copies = self.values.new_empty(self.num_copies, *self.shape)
+        if self.is_static:
+            return copies.copy_(self.static.detach())
+        places, dim = (copies.flatten(1), 1) if self.granularity == "element" else (copies, 1 + self.unit_dim)
+        places.index_copy_(dim, positions_of(mask), self.dynamic.detach())
+        static = self.static.detach().expand(self.num_copies, *self.static.shape)
+        places.index_copy_(dim, positions_of(~mask), static)
+        return copies
 
     def state(self) -> WeightState:
         """The tensors of this weight by name, as they are."""
@@ -299,4 +313,4 @@ class PADWeight(nn.Module):
 
 
 def _positions(mask: Tensor) -> tuple[Tensor, Tensor]:
-    return tuple(part.nonzero().squeeze(1).int() for part in (mask, ~mask))
+    return positions_of(mask).int(), positions_of(~mask).int()

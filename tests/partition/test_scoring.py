@@ -7,7 +7,7 @@ from torch import Tensor
 from padnet_hf.errors import PADNetError
 from padnet_hf.partition.criteria import criterion_named
 from padnet_hf.partition.layer import pad_weights
-from padnet_hf.partition.scoring import make_static, no_trace, score_weights
+from padnet_hf.partition.scoring import no_trace, score_weights
 from padnet_hf.partition.weight import PADWeight
 from tests.partition.toy import ToyModel, toy_batches
 
@@ -22,7 +22,7 @@ def _weights(model: ToyModel) -> list[PADWeight]:
     return list(pad_weights(model).values())
 
 
-def _scores(model: ToyModel, batches: list[dict[str, Tensor]], **options: Callable[[], object]) -> list[Tensor]:
+def _scores(model: ToyModel, batches: list[dict[str, Tensor]], **options: Callable[..., object]) -> list[Tensor]:
     weights = _weights(model)
     with no_trace(model, weights):
         return score_weights(model, weights, batches, SNIP, _generator(), **options)
@@ -54,6 +54,13 @@ def test_scores_are_summed_over_batches() -> None:
         assert not torch.allclose(first, second, atol=1e-4)
 
 
+def test_contributions_are_reduced_batch_by_batch() -> None:
+    model, batches = ToyModel(), toy_batches(2)
+    reduced = _scores(model, batches, reduce=lambda weight, contribution: contribution.sum())
+    for total, contribution in zip(reduced, _scores(model, batches), strict=True):
+        torch.testing.assert_close(total, contribution.sum(), rtol=1e-5, atol=1e-5)
+
+
 def test_no_gradient_outlives_its_backward_pass() -> None:
     model = ToyModel()
     left: list[int] = []
@@ -76,31 +83,6 @@ def test_hooks_are_removed_also_after_an_error() -> None:
     with pytest.raises(PADNetError):
         _scores(model, batches)
     assert not any(p._post_accumulate_grad_hooks for p in model.parameters())
-
-
-@pytest.mark.parametrize("equal_copies", [True, False])
-def test_values_come_back_bit_for_bit(equal_copies: bool) -> None:
-    model = ToyModel(equal_copies=equal_copies)
-    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    with no_trace(model, _weights(model)):
-        for weight in _weights(model):
-            make_static(weight, torch.rand(weight.shape, generator=_generator()) < 0.5, "drop")
-        changed = [not torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items()]
-        assert sum(changed) == len(_weights(model))
-    for name, tensor in model.state_dict().items():
-        assert torch.equal(tensor, before[name])
-
-
-def test_make_static_drops_to_zero_or_keeps_the_mean() -> None:
-    mask = torch.tensor([True, False, True])
-    for branch, expected in (
-        ("drop", [[1.0, 0.0, 3.0], [5.0, 0.0, 7.0]]),
-        ("keep", [[1.0, 4.0, 3.0], [5.0, 4.0, 7.0]]),
-    ):
-        weight = PADWeight(2, (3,))
-        weight.become({"dynamic": torch.tensor([[1.0, 2.0, 3.0], [5.0, 6.0, 7.0]])})
-        make_static(weight, mask, branch)
-        assert weight.dynamic.tolist() == expected
 
 
 class _InfiniteGradient(torch.autograd.Function):
