@@ -16,7 +16,7 @@ from transformers.integrations.moe import ALL_EXPERTS_FUNCTIONS
 
 from padnet_hf.layers.autocast import in_autocast_dtype
 from padnet_hf.layers.rebuild import RebuiltInBackward
-from padnet_hf.partition.packing import linear_per_copy
+from padnet_hf.partition.packing import linear_of_copies
 from padnet_hf.partition.weight import PADWeight
 
 
@@ -70,7 +70,7 @@ def experts_loop(experts: BuiltExperts, hidden: Tensor, index: Tensor, weights: 
 
 
 def _linear(inputs: Iterable[Tensor], weight: Tensor | PADWeight, bias: Tensor) -> Iterable[Tensor]:
-    return weight.linear(inputs, bias) if isinstance(weight, PADWeight) else linear_per_copy(inputs, weight, bias)
+    return weight.linear(inputs, bias) if isinstance(weight, PADWeight) else linear_of_copies(inputs, weight, bias)
 
 
 BY_DEVICE = "pad"

@@ -171,6 +171,40 @@ def linear_per_copy(inputs: Iterable[Tensor], copies: Iterable[Tensor], bias: Te
         yield F.linear(values, copy.to(values.dtype), shift.to(values.dtype))
 
 
+class _CopiesLinear(torch.autograd.Function):
+    """`linear_per_copy` with a backward of its own: gradients of copies go to their place one by one, not stacked."""
+
+    @staticmethod
+    def forward(copies: Tensor, bias: Tensor, *inputs: Tensor) -> tuple[Tensor, ...]:
+        return tuple(linear_per_copy(inputs, copies, bias))
+
+    @staticmethod
+    def setup_context(ctx: FunctionCtx, inputs: tuple[Tensor, ...], output: tuple[Tensor, ...]) -> None:
+        copies, _, *values = inputs
+        ctx.save_for_backward(copies, *values)
+
+    @staticmethod
+    def backward(ctx: FunctionCtx, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        copies, *inputs = ctx.saved_tensors
+        grad_copies, grad_bias, grad_inputs = None, None, [None] * len(inputs)
+        if ctx.needs_input_grad[0]:
+            grad_copies = torch.empty_like(copies)
+            for place, grad, values in zip(grad_copies, gradients, inputs, strict=True):
+                place.copy_(grad.t() @ values)
+        if ctx.needs_input_grad[1]:
+            grad_bias = torch.stack([grad.sum(dim=0) for grad in gradients])
+        if any(ctx.needs_input_grad[2:]):
+            grad_inputs = [grad @ copy.to(grad.dtype) for grad, copy in zip(gradients, copies, strict=True)]
+        return grad_copies, grad_bias, *grad_inputs
+
+
+def linear_of_copies(inputs: Iterable[Tensor], copies: Tensor, bias: Tensor) -> Iterable[Tensor]:
+    """`linear_per_copy` of copies (E, O, I) that exist; in training for all inputs at once."""
+    if torch.is_grad_enabled():
+        return _CopiesLinear.apply(copies, bias, *inputs)
+    return linear_per_copy(inputs, copies, bias)
+
+
 class _PackedLinear(torch.autograd.Function):
     """`packed_linear`; each copy exists while it is used, in the forward and once more in the backward pass."""
 

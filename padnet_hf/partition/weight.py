@@ -13,6 +13,7 @@ from padnet_hf.errors import PADNetError
 from padnet_hf.partition.packing import (
     Packed,
     first_positions,
+    linear_of_copies,
     linear_per_copy,
     mean_over_copies,
     merge,
@@ -265,7 +266,7 @@ class PADWeight(nn.Module):
         """
         in_full = self.granularity == "unit" or self.phi is None or (self.cache and not torch.is_grad_enabled())
         if in_full:
-            return linear_per_copy(inputs, self.build(), bias)
+            return linear_of_copies(inputs, self.build(), bias)
         if torch.is_grad_enabled():
             return packed_linear(inputs, bias, *self.packed())
         copies = (copy.view(self.shape) for copy in unpacked_copies(*self.packed()))

@@ -5,6 +5,7 @@ from torch import Tensor
 from padnet_hf.partition.packing import (
     first_positions,
     linear_per_copy,
+    linear_of_copies,
     mean_over_copies,
     merge,
     num_mask_bytes,
@@ -207,3 +208,17 @@ def test_linear_per_copy_computes_in_the_dtype_of_the_inputs() -> None:
         assert output.dtype == torch.bfloat16
         expected = inputs[number].float() @ copies[number].t() + bias[number]
         torch.testing.assert_close(output.float(), expected, rtol=0.05, atol=0.05)
+
+
+def test_gradients_of_copies_can_be_differentiated_again() -> None:
+    generator = torch.Generator().manual_seed(0)
+    copies, bias, one, other = (
+        torch.randn(*shape, generator=generator, dtype=torch.float64).requires_grad_()
+        for shape in ((2, 3, 4), (2, 3), (5, 4), (1, 4))
+    )
+
+    def outputs(*tensors: Tensor) -> tuple[Tensor, ...]:
+        return tuple(linear_of_copies(tensors[2:], *tensors[:2]))
+
+    assert torch.autograd.gradcheck(outputs, (copies, bias, one, other))
+    assert torch.autograd.gradgradcheck(outputs, (copies, bias, one, other))
