@@ -189,8 +189,8 @@ class _CopiesLinear(torch.autograd.Function):
         grad_copies, grad_bias, grad_inputs = None, None, [None] * len(inputs)
         if ctx.needs_input_grad[0]:
             grad_copies = torch.empty_like(copies)
-            for place, grad, values in zip(grad_copies, gradients, inputs, strict=True):
-                place.copy_(grad.t() @ values)
+            for number, (grad, values) in enumerate(zip(gradients, inputs, strict=True)):
+                grad_copies[number].copy_(grad.t() @ values)
         if ctx.needs_input_grad[1]:
             grad_bias = torch.stack([grad.sum(dim=0) for grad in gradients])
         if any(ctx.needs_input_grad[2:]):

@@ -4,8 +4,8 @@ from torch import Tensor
 
 from padnet_hf.partition.packing import (
     first_positions,
-    linear_per_copy,
     linear_of_copies,
+    linear_per_copy,
     mean_over_copies,
     merge,
     num_mask_bytes,
