@@ -1,9 +1,10 @@
 """IMP: what choosing the dynamic half costs, from 12 million to a billion expert parameters.
 
-Time: `partition` (element, snip, 3 rounds, 1 batch of sentences of 64 tokens) against the forward and backward passes
-that it is made of: the same batch as many times, gradients of the experts alone, each dropped when it is complete.
-Both in one process, on an upcycled model (all copies equal), which is taken back to where it was each time. What IMP
-adds to a pass depends on the parameters alone, so it weighs most with few sentences: 8, beside the default's 32.
+Time: `partition` (element, snip, 3 rounds, 8 batches as by default, of 8 sentences of 64 tokens) against the forward
+and backward passes that it is made of: the same batch as many times, gradients of the experts alone, each dropped when
+it is complete. Both in one process, on an upcycled model (all copies equal), which is taken back to where it was each
+time. What IMP adds depends on the parameters alone: part of it to every pass, so it weighs more than with the 32
+sentences that the GLUE job takes by default, and part to every round, so it weighs most with 1 batch (no target).
 
 Memory: what is held at most beyond the model, each in a fresh process; "scoring" is IMP's passes without what follows.
 "allowed" is the target: what the passes take, one score per element of one copy, and 1.2 times that once more of the
@@ -35,10 +36,16 @@ TIME, MEMORY, SELECTION = "partition", "memory of partition", "selection"
 PASSES, SCORING, PARTITION, ALLOWED = "passes alone", "scoring", "partition", "allowed"
 SELECT, SCORES = "select_elements", "the scores themselves"
 BEYOND = "extra bytes"
-CONFIG = PartitionConfig(num_batches=1)
 TWO_ROUNDS = PartitionConfig(num_batches=1, num_rounds=2)  # the peak is reached in the last round, whichever it is
 TARGETS = [
-    Target("IMP over the same forward and backward passes alone, time", TIME, (PARTITION,), 1.15, PASSES),
+    Target(
+        "IMP over the same forward and backward passes alone, time",
+        TIME,
+        (PARTITION,),
+        1.15,
+        PASSES,
+        equal={"batches": 8},
+    ),
     Target("IMP, extra memory to what is allowed", MEMORY, (PARTITION,), 1.00, ALLOWED, BEYOND),
     Target(
         "exact global selection over 450M scores, time",
@@ -54,7 +61,7 @@ TARGETS = [
 
 @dataclass(frozen=True)
 class Size:
-    """A BERT with 8 experts of this shape, and a batch.
+    """A BERT with 8 experts of this shape, and the number of batches.
 
     rounds, warm_up: of timing, those that count and those before. memory: whether it is measured too.
     """
@@ -65,7 +72,7 @@ class Size:
     rounds: int
     warm_up: int = 1
     memory: bool = True
-    sentences: int = 8
+    batches: int = PartitionConfig().num_batches
 
     @property
     def experts(self) -> int:
@@ -75,25 +82,24 @@ class Size:
     @property
     def case(self) -> Case:
         shape = f"{self.layers} layers {self.hidden}/{self.inner}"
-        return {"expert parameters": self.experts, "shape": shape, "sentences": self.sentences}
+        return {"expert parameters": self.experts, "shape": shape}
 
 
 SIZES = (
-    Size(3, 256, 1024, 7, memory=False),
-    Size(6, 384, 1536, 5),
-    Size(6, 384, 1536, 3, sentences=32, memory=False),
-    Size(12, 768, 3072, 1),
-    Size(12, 768, 3072, 1, sentences=32, warm_up=0, memory=False),
-    Size(16, 1024, 4096, 1, warm_up=0),
+    Size(3, 256, 1024, 5, memory=False),
+    Size(6, 384, 1536, 3),
+    Size(12, 768, 3072, 1, warm_up=0, memory=False),
+    Size(12, 768, 3072, 1, batches=1),
+    Size(16, 1024, 4096, 1, warm_up=0, batches=1),
 )
 SCORE_COUNTS = (48_000_000, 192_000_000, 450_000_000)
 
 
 def jobs(quick: bool) -> Iterator[Job]:
     """Time at every size, memory at every size, selection."""
-    sizes = (Size(2, 32, 64, 1),) if quick else SIZES
+    sizes = (Size(2, 32, 64, 1), Size(2, 32, 64, 1, batches=1)) if quick else SIZES
     for size in sizes:
-        yield Job(TIME, size.case, partial(time_partition, size), size.rounds, (PASSES,))
+        yield Job(TIME, {**size.case, "batches": size.batches}, partial(time_partition, size), size.rounds, (PASSES,))
     for size in sizes:
         if size.memory:
             yield Job(MEMORY, size.case, partial(measure_memory, size), 1, (ALLOWED,))
@@ -114,16 +120,16 @@ def build(size: Size) -> PADBertForSequenceClassification:
     return model
 
 
-def batch(size: Size) -> Batch:
-    """Sentences of 64 random tokens, with labels."""
-    ids = torch.randint(1000, (size.sentences, 64), device=device())
+def batch() -> Batch:
+    """8 sentences of 64 random tokens, with labels."""
+    ids = torch.randint(1000, (8, 64), device=device())
     return {"input_ids": ids, "attention_mask": torch.ones_like(ids), "labels": ids[:, 0] % 2}
 
 
-def passes(model: nn.Module, inputs: Batch, config: PartitionConfig = CONFIG) -> None:
+def passes(model: nn.Module, inputs: Batch, config: PartitionConfig) -> None:
     """As many forward and backward passes as IMP makes."""
     with _experts_alone(model):
-        for _ in range(config.num_rounds):
+        for _ in range(config.num_rounds * config.num_batches):
             model(**inputs).loss.backward()
 
 
@@ -148,15 +154,18 @@ def _experts_alone(model: nn.Module) -> Iterator[None]:
 def time_partition(size: Size, rounds: int, clock: Clock) -> Measured:
     """Seconds of partition and of its passes, in the same rounds."""
     model = build(size)
-    inputs = batch(size)
-    calls = {PASSES: partial(passes, model, inputs), PARTITION: partial(partition_and_undo, model, inputs)}
+    inputs, config = batch(), PartitionConfig(num_batches=size.batches)
+    calls = {
+        PASSES: partial(passes, model, inputs, config),
+        PARTITION: partial(partition_and_undo, model, inputs, config),
+    }
     return {"seconds": interleaved(calls, rounds, clock, size.warm_up)}
 
 
-def partition_and_undo(model: PADBertForSequenceClassification, inputs: Batch) -> None:
+def partition_and_undo(model: PADBertForSequenceClassification, inputs: Batch, config: PartitionConfig) -> None:
     """Partition a model and make it fully dynamic again: partition leaves the old tensors as they were."""
     before = {weight: weight.dynamic.detach() for weight in pad_weights(model).values()}
-    partition(model, [inputs], CONFIG, progress=False)
+    partition(model, [inputs] * config.num_batches, config, progress=False)
     for weight, copies in before.items():
         weight.become({"dynamic": copies})
     model.config.partition = model.config.dynamic_counts = None
@@ -183,7 +192,7 @@ def measure_memory(size: Size, rounds: int, clock: Clock) -> Measured:
 
 def extra_memory(size: Size, name: str) -> dict[str, float]:
     """Bytes beyond the model at most, in this very process: call it in a fresh one."""
-    model, inputs = build(size), batch(size)
+    model, inputs = build(size), batch()
     actions: dict[str, Callable[[], object]] = {
         PASSES: partial(passes, model, inputs, TWO_ROUNDS),
         SCORING: partial(score, model, inputs),
@@ -206,5 +215,5 @@ def select(count: int, clock: Clock) -> dict[str, float]:
     torch.manual_seed(0)
     scores = [torch.rand(count // 24, device=device()) for _ in range(24)]
     before = reset_peak()
-    seconds = seconds_of(partial(select_elements, scores, 0.5, "global"), clock)
+    seconds = seconds_of(partial(select_elements, scores, 0.5, "global", [count // 24] * 24), clock)
     return {"seconds": seconds, BEYOND: peak() - before}
