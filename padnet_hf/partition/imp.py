@@ -111,10 +111,10 @@ def _choose(
     bar = tqdm(total=steps, desc="partition", unit="batch", disable=not progress)
     with bar, no_trace(model, remaining.weights) as trials:
         for number in range(1, config.num_rounds + 1):
-            scores = score_weights(
-                model, remaining.weights, batches, criterion, generator, remaining.reduced, bar.update
+            remaining.select(
+                score_weights(model, remaining.weights, batches, criterion, generator, remaining.reduced, bar.update),
+                config.share_after(number),
             )
-            remaining.select(scores, config.share_after(number))
             if number < config.num_rounds:
                 for weight, trial in trials.items():
                     trial.apply(remaining.dynamic_elements(weight), config.static_branch)

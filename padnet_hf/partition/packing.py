@@ -39,7 +39,10 @@ def pack_mask(mask: Tensor) -> Tensor:
     >>> pack_mask(torch.tensor([True, False, True, False, False, False, False, False, True]))
     tensor([5, 1], dtype=torch.uint8)
     """
-    return torch.from_numpy(np.packbits(mask.flatten().cpu().numpy(), bitorder="little")).to(mask.device)
+    padded = torch.zeros(num_mask_bytes(mask.numel()) * 8, dtype=torch.bool, device=mask.device)
+    padded[: mask.numel()] = mask.flatten()
+    eight = padded.view(torch.int64)  # byte b of each is 0 or 1: the product moves it to bit b of the highest byte
+    return (eight * 0x0102040810204080 >> 56).to(torch.uint8)
 
 
 def unpack_mask(bits: Tensor, length: int) -> Tensor:
@@ -58,7 +61,9 @@ def positions_of(mask: Tensor) -> Tensor:
 
 def first_positions(count: int, length: int, device: torch.device | None = None) -> Tensor:
     """Bits of the mask whose first `count` of `length` positions are set: the mask of a freshly initialised weight."""
-    return pack_mask(torch.arange(length, device=device) < count)
+    mask = torch.zeros(length, dtype=torch.bool, device=device)
+    mask[:count] = True
+    return pack_mask(mask)
 
 
 def mean_over_copies(copies: Tensor) -> Tensor:
