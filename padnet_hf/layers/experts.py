@@ -6,7 +6,8 @@ Axis letters: T tokens, H hidden, I inner, E experts, K chosen experts, U = I un
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Protocol
+from functools import partial
+from typing import NamedTuple, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -16,6 +17,7 @@ from transformers.integrations.moe import ALL_EXPERTS_FUNCTIONS
 
 from padnet_hf.layers.autocast import in_autocast_dtype
 from padnet_hf.layers.rebuild import RebuiltInBackward
+from padnet_hf.layers.wrapped import call_inside, unwrapped
 from padnet_hf.partition.packing import linear_of_copies
 from padnet_hf.partition.weight import PADWeight
 
@@ -79,6 +81,15 @@ BY_DEVICE = "pad"
 ALL_EXPERTS_FUNCTIONS.register(BY_DEVICE, experts_loop)
 
 
+class ExpertWeights(NamedTuple):
+    """The four weights of PADExperts."""
+
+    up_proj: PADWeight
+    up_proj_bias: PADWeight
+    down_proj: PADWeight
+    down_proj_bias: PADWeight
+
+
 class PADExperts(nn.Module):
     """E feed-forward networks (up, activation, down, with biases) whose weights may be partly static.
 
@@ -102,48 +113,58 @@ class PADExperts(nn.Module):
         self.act_fn = ACT2FN[config.hidden_act]
         self.rebuild_in_backward = True
 
-    def _weights(self) -> dict[str, PADWeight]:
-        return {name: module for name, module in self.named_children() if isinstance(module, PADWeight)}
+    def _modules_of_weights(self) -> ExpertWeights:
+        return ExpertWeights(self.up_proj, self.up_proj_bias, self.down_proj, self.down_proj_bias)
+
+    @property
+    def weights(self) -> ExpertWeights:
+        """The weights themselves, whatever is wrapped around them."""
+        return ExpertWeights(*map(unwrapped, self._modules_of_weights()))
 
     @property
     def is_static(self) -> bool:
-        return all(weight.is_static for weight in self._weights().values())
+        return all(weight.is_static for weight in self.weights)
 
     @property
     def has_static_units(self) -> bool:
         """Whether a static network stands beside the experts."""
-        return self.up_proj.granularity == "unit" and self.up_proj.phi is not None
+        up = self.weights.up_proj
+        return up.granularity == "unit" and up.phi is not None
 
     def forward(self, hidden: Tensor, index: Tensor, weights: Tensor) -> Tensor:
         """hidden (T, H), index (T, K) chosen experts, weights (T, K) gates summing to one -> (T, H)."""
+        return call_inside(self._modules_of_weights(), partial(self._compute, hidden, index, weights))
+
+    def _compute(self, hidden: Tensor, index: Tensor, weights: Tensor) -> Tensor:
         hidden = in_autocast_dtype(hidden)
         dtype = hidden.dtype
+        own = self.weights
         if self.is_static:
-            up, down = self.up_proj.static.to(dtype), self.down_proj.static.to(dtype)
-            inner = self.act_fn(F.linear(hidden, up, self.up_proj_bias.static.to(dtype)))
-            return F.linear(inner, down, self.down_proj_bias.static.to(dtype))
+            up, up_bias, down, down_bias = (weight.static.to(dtype) for weight in own)
+            return F.linear(self.act_fn(F.linear(hidden, up, up_bias)), down, down_bias)
         if self.has_static_units:
             return self._units(hidden, index, weights)
         if self._implementation(hidden.device) is experts_loop:
             experts = BuiltExperts(
-                up_proj=self.up_proj,
-                up_proj_bias=self.up_proj_bias.build(),
-                down_proj=self.down_proj,
-                down_proj_bias=self.down_proj_bias.build(),
+                up_proj=own.up_proj,
+                up_proj_bias=own.up_proj_bias.build(),
+                down_proj=own.down_proj,
+                down_proj_bias=own.down_proj_bias.build(),
                 act_fn=self.act_fn,
             )
             return self._routed(experts, hidden, index, weights)
         # Autograd keeps nothing of what is built when it is built again in the backward pass, so its memory can serve
         # the next layer.
         is_kept = torch.is_grad_enabled() and not self.rebuild_in_backward
-        built = {name: w.build(None if is_kept else f"built {name}").to(dtype) for name, w in self._weights().items()}
+        named = own._asdict().items()
+        built = {name: w.build(None if is_kept else f"built {name}").to(dtype) for name, w in named}
         with self._rebuilt(built):
             return self._routed(BuiltExperts(**built, act_fn=self.act_fn), hidden, index, weights)
 
     def _units(self, hidden: Tensor, index: Tensor, weights: Tensor) -> Tensor:
         """The unit partition. Scale factors go to the smallest tensor that carries them: activations, biases, gates."""
         dtype = hidden.dtype
-        up, up_bias, down = self.up_proj, self.up_proj_bias, self.down_proj
+        up, up_bias, down, down_bias = self.weights
         (up_d, up_s), (bias_d, bias_s), (down_d, down_s) = up.scales(), up_bias.scales(), down.scales()
         inner = self.act_fn(F.linear(hidden, (up.static * up_s).to(dtype), (up_bias.static * bias_s).to(dtype)))
         static = F.linear(inner, (down.static * down_s).to(dtype))
@@ -151,7 +172,7 @@ class PADExperts(nn.Module):
             up_proj=up.dynamic.to(dtype),
             up_proj_bias=(up_bias.dynamic * bias_d).to(dtype),
             down_proj=down.dynamic.to(dtype),
-            down_proj_bias=(self.down_proj_bias.build() / down_d).to(dtype),
+            down_proj_bias=(down_bias.build() / down_d).to(dtype),
             act_fn=self.act_fn,
         )
         return static + self._routed(dynamic, hidden * up_d.to(dtype), index, weights * down_d)
@@ -162,12 +183,12 @@ class PADExperts(nn.Module):
     def _implementation(self, device: torch.device) -> Callable[..., Tensor]:
         name = self.config._experts_implementation
         if name == BY_DEVICE:
-            aligned = all(size % 8 == 0 for size in self.up_proj.shape)  # grouped_mm needs rows of whole 16 bytes
+            aligned = all(size % 8 == 0 for size in self.weights.up_proj.shape)  # grouped_mm needs rows of whole 16 bytes
             name = "eager" if device.type == "cpu" or not aligned else "grouped_mm"
         return ALL_EXPERTS_FUNCTIONS.get_interface(name, experts_loop)
 
     def _rebuilt(self, built: dict[str, Tensor]) -> AbstractContextManager:
-        packed = {name: w for name, w in self._weights().items() if w.phi is not None}
+        packed = {name: w for name, w in self.weights._asdict().items() if w.phi is not None}
         if not (packed and self.rebuild_in_backward and torch.is_grad_enabled()):
             return nullcontext()
         return RebuiltInBackward([(built[name], weight) for name, weight in packed.items()])

@@ -3,8 +3,8 @@
 Axis letters: E copies, N elements of one copy, U units of one copy, n or d dynamic elements or units.
 """
 
-from collections.abc import Iterable
-from typing import Literal
+from collections.abc import Callable, Iterable
+from typing import Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +27,8 @@ from padnet_hf.partition.packing import (
 from padnet_hf.partition.scratch import scratch
 
 Granularity = Literal["element", "unit"]
+
+Result = TypeVar("Result")
 
 WeightState = dict[str, Tensor]
 """The tensors of a PADWeight by name: some of `dynamic`, `static`, `phi`, `mask_bits`."""
@@ -213,6 +215,10 @@ class PADWeight(nn.Module):
         self.become(state, granularity)
 
     # What it computes
+
+    def forward(self, compute: Callable[[], Result]) -> Result:
+        """`compute()`. Nothing of its own: what wraps a module acts while the module is called."""
+        return compute()
 
     def scales(self) -> tuple[Tensor, Tensor]:
         """lambda_d and lambda_s, each of shape (); both 1 unless the weight has a dynamic and a static part."""
