@@ -17,6 +17,7 @@ def read_version() -> str:
     return match.group(1)
 
 
+PEFT = ["peft>=0.21"]
 PLOTS = ["matplotlib"]
 EXAMPLES = [
     "datasets>=4",
@@ -27,9 +28,10 @@ EXAMPLES = [
     "rich",
     "scikit-learn",
     "scipy",
+    *PEFT,
     *PLOTS,
 ]
-TEST = ["hypothesis", "peft", "pytest>=9", "pytest-xdist", "ruff", *EXAMPLES]
+TEST = ["hypothesis", "pytest>=9", "pytest-xdist", "ruff", *EXAMPLES]
 TEST += ["parameterized"]  # transformers' own tests need it
 
 setup(
@@ -57,7 +59,7 @@ setup(
         "transformers>=5.23",
         "typer",
     ],
-    extras_require={"examples": EXAMPLES, "plots": PLOTS, "test": TEST},
+    extras_require={"examples": EXAMPLES, "peft": PEFT, "plots": PLOTS, "test": TEST},
     classifiers=[
         "Development Status :: 4 - Beta",
         "Intended Audience :: Science/Research",

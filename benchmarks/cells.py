@@ -60,7 +60,7 @@ def run_cell(script: Path, cell: Cell, output: Path) -> Row:
         **cell.notes,
         **{name: results[measure] for name, measure in cell.measures.items()},
         "parameters": stored_parameters(folder),
-        "bytes": sum(file.stat().st_size for file in folder.glob("model*.safetensors")),
+        "bytes": sum(file.stat().st_size for file in weight_files(folder)),
         "processor_seconds": processor_seconds() - used_before,
     }
     unfinished = done.with_suffix(".tmp")
@@ -75,10 +75,15 @@ def processor_seconds() -> float:
     return used.ru_utime + used.ru_stime
 
 
+def weight_files(folder: Path) -> list[Path]:
+    """What the run trained, as files: a model's, or an adapter's without its base."""
+    return [*folder.glob("model*.safetensors"), *folder.glob("adapter_model.safetensors")]
+
+
 def stored_parameters(folder: Path) -> int:
     """Floating-point values in the checkpoint, from its headers."""
     count = 0
-    for path in folder.glob("model*.safetensors"):
+    for path in weight_files(folder):
         with safe_open(path, "pt") as file:
             slices = [file.get_slice(name) for name in file.keys()]  # noqa: SIM118 - not a dict
             count += sum(math.prod(part.get_shape()) for part in slices if part.get_dtype().startswith(("F", "BF")))

@@ -3,6 +3,8 @@
 Importing the package registers its models with transformers' Auto classes.
 """
 
+from padnet_hf.adapters.lora import lora_config
+from padnet_hf.adapters.sparse import AdapterSparsity, restore_masks, sparsify_adapter
 from padnet_hf.errors import PADNetError
 from padnet_hf.layers.dynamic_conv import PADDynamicConv2d
 from padnet_hf.layers.kernel_attention import register_attention
@@ -31,6 +33,7 @@ from padnet_hf.version import __version__
 _register()
 
 __all__ = [
+    "AdapterSparsity",
     "CalibrationBatches",
     "IMPCallback",
     "PADBertConfig",
@@ -52,7 +55,10 @@ __all__ = [
     "PartitionReport",
     "TemperatureCallback",
     "__version__",
+    "lora_config",
     "partition",
     "register_attention",
     "register_criterion",
+    "restore_masks",
+    "sparsify_adapter",
 ]

@@ -183,7 +183,9 @@ class PADExperts(nn.Module):
     def _implementation(self, device: torch.device) -> Callable[..., Tensor]:
         name = self.config._experts_implementation
         if name == BY_DEVICE:
-            aligned = all(size % 8 == 0 for size in self.weights.up_proj.shape)  # grouped_mm needs rows of whole 16 bytes
+            aligned = all(
+                size % 8 == 0 for size in self.weights.up_proj.shape
+            )  # grouped_mm needs rows of whole 16 bytes
             name = "eager" if device.type == "cpu" or not aligned else "grouped_mm"
         return ALL_EXPERTS_FUNCTIONS.get_interface(name, experts_loop)
 

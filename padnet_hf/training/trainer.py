@@ -6,7 +6,7 @@ from typing import Any
 
 from huggingface_hub import EvalResult, ModelCardData
 from torch import nn
-from transformers import Trainer
+from transformers import PreTrainedModel, Trainer
 from transformers.modelcard import TrainingSummary, make_markdown_table
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
@@ -56,7 +56,7 @@ class PADTrainer(Trainer):
         The arguments are transformers'. A card that is there already keeps the text that is not ours.
         """
         model = self.accelerator.unwrap_model(self.model)
-        if not hasattr(model, "partition_report"):
+        if not isinstance(model, PreTrainedModel) or not hasattr(model, "partition_report"):  # PEFT's hand on all names
             super().create_model_card(*args, **kwargs)
             return
         if not self.is_world_process_zero():
