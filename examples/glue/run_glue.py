@@ -2,8 +2,8 @@
 
     python examples/glue/run_glue.py --use_pad --dynamic_ratio 0.5 --do_train --do_eval --output_dir runs/glue
 
-With --use_moe the network stays fully dynamic; with neither option it is dense. With --lora only an adapter on top of it is
-trained. README.md beside this file has more.
+With --use_moe the network stays fully dynamic; with neither option it is dense. With --lora only an adapter on top of
+it is trained. README.md beside this file has more.
 """
 
 import logging
@@ -51,8 +51,8 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
     arguments = parse(argv)
     *_, lora, pad, training = arguments
     partition = partition_config(pad, training.seed)
-    adapter = adapter_options(lora, partition)
-    options = recorded_options(arguments, partition)
+    adapter = adapter_options(lora, partition, training)
+    options = recorded_options(arguments, partition, adapter)
     overwrite, making = arguments[1].overwrite_output_dir, makes_model(arguments)
     checkpoint = check_run(training, asdict(arguments[1]), options, making=making, overwrite=overwrite)
     job = prepare(arguments, partition, checkpoint, adapter)

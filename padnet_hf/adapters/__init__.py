@@ -1,1 +1,1 @@
-"""PEFT adapters on partially dynamic networks, and sparse ones. Needs the extra `peft`; nothing imports it before use."""
+"""PEFT adapters on partially dynamic networks, and sparse ones. Needs the extra `peft`, imported on first use."""

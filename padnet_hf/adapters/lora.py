@@ -1,4 +1,4 @@
-"""LoRA (Hu et al. 2022) on a PAD model or its dense counterpart: a stock LoraConfig, and nothing of ours in its files."""
+"""LoRA (Hu et al. 2022) on a PAD model or a dense one: a stock LoraConfig, and nothing of ours in its files."""
 
 import re
 from collections.abc import Sequence

@@ -78,7 +78,7 @@ def sparsify_adapter(
     parameters = [entry.parameter for entry in entries]
     scores = _scores(model, parameters, take(batches, num_batches), criterion_named(criterion), seed)
     masks = select_elements([score.flatten().abs() for score in scores], 1 - sparsity, scope)
-    for entry, mask in zip(entries, masks, strict=True):
+    for mask in masks:
         if not mask.any():
             raise PADNetError(
                 f"at a sparsity of {sparsity} nothing would be kept of a tensor of {mask.numel()} entries, and its "

@@ -1,4 +1,4 @@
-"""An adapter on top of a Trainer's model: the base stays in a folder of its own, and training goes on with the adapter."""
+"""An adapter on top of a Trainer's model, which stays as it is, in a folder of its own."""
 
 import logging
 from collections.abc import Mapping

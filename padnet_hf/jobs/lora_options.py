@@ -3,6 +3,8 @@
 from dataclasses import dataclass, fields
 from typing import Any
 
+from transformers import TrainingArguments
+
 from padnet_hf.adapters.extra import import_peft
 from padnet_hf.adapters.sparse import check_sparsity
 from padnet_hf.errors import PADNetError
@@ -38,7 +40,9 @@ class LoraOptions:
         return _DEFAULTS | ({} if self.adapter_sparsity is None else {"adapter_sparsity": None, **_SPARSE_DEFAULTS})
 
 
-def adapter_options(options: LoraOptions, partition: PartitionConfig | None) -> dict[str, Any]:
+def adapter_options(
+    options: LoraOptions, partition: PartitionConfig | None, training: TrainingArguments
+) -> dict[str, Any]:
     """What is asked for, by option, defaults filled in; empty without --lora.
 
     Raises PADNetError for an option without effect or out of range, or if PEFT is not installed.
@@ -58,6 +62,7 @@ def adapter_options(options: LoraOptions, partition: PartitionConfig | None) -> 
     if options.lora:
         import_peft()
         _check_packed(options, partition)
+        _check_training(training)
     return asked
 
 
@@ -69,4 +74,14 @@ def _check_packed(options: LoraOptions, partition: PartitionConfig | None) -> No
         raise PADNetError(
             "--lora_targets experts cannot be adapted with --granularity element, whose values are packed and no "
             "matrices: add --granularity unit, or leave the target out"
+        )
+
+
+def _check_training(training: TrainingArguments) -> None:
+    if not training.do_train:
+        raise PADNetError("--lora makes an adapter by training it: add --do_train, or leave --lora out")
+    if training.push_to_hub:
+        raise PADNetError(
+            "--push_to_hub cannot go with --lora, as base and adapter are two repositories: leave it out, and push "
+            "both from --output_dir afterwards (docs/peft.md)"
         )

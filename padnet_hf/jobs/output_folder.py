@@ -31,7 +31,8 @@ _RESULTS = (
     "checkpoint-*", RUN_CONFIG, "partition_report.json", "partition.png", "*_results.json", "predict_results_*.txt",
     "trainer_state.json", "training_args.bin", "config.json", "model*.safetensors", "model.safetensors.index.json",
     "tokenizer.json", "tokenizer_config.json", "vocab.txt", "special_tokens_map.json", "preprocessor_config.json",
-    "per_class_accuracy*.json", "confusion_matrix*.png", "README.md", "modeling_padnet.py", "base", "adapter_config.json", "adapter_model.safetensors",
+    "per_class_accuracy*.json", "confusion_matrix*.png", "README.md", "modeling_padnet.py",
+    "base", "adapter_config.json", "adapter_model.safetensors",
 )  # fmt: skip
 """What a run leaves behind, of whichever script: one may replace the other's."""
 

@@ -13,6 +13,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from padnet_hf.hub.model_card import CARD
 from padnet_hf.hub.publishing import describe
+from padnet_hf.hub.whole_files import filled_whole
 
 
 class PADTrainer(Trainer):
@@ -44,6 +45,14 @@ class PADTrainer(Trainer):
             folder = Path(self._get_output_dir(trial), f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}")
             (folder / TRAINER_STATE_NAME).unlink(missing_ok=True)
         super()._save_checkpoint(model, trial)
+
+    def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
+        """Save; an adapter's files appear when all are written, as those of PAD models do by themselves."""
+        if isinstance(self.model, PreTrainedModel) or not self.args.should_save:
+            super()._save(output_dir, state_dict)
+            return
+        with filled_whole(Path(output_dir or self.args.output_dir)) as folder:
+            super()._save(str(folder), state_dict)
 
     def _save_rng_state(self, output_dir: str) -> None:
         """Every process saves its own, the first one the trainer's state after it, which says that all is there."""
