@@ -77,7 +77,8 @@ def sparsify_adapter(
         raise PADNetError(f"the adapter {adapter!r} is sparse already; start from a fresh one.")
     parameters = [entry.parameter for entry in entries]
     scores = _scores(model, parameters, take(batches, num_batches), criterion_named(criterion), seed)
-    masks = select_elements([score.flatten().abs() for score in scores], 1 - sparsity, scope)
+    sizes = [parameter.numel() for parameter in parameters]
+    masks = select_elements([score.flatten().abs() for score in scores], 1 - sparsity, scope, sizes)
     for mask in masks:
         if not mask.any():
             raise PADNetError(
@@ -158,11 +159,15 @@ def _scores(
             "is zero before training, so its entries differ by their gradients alone. Only 'random' needs none."
         )
     generator = torch.Generator().manual_seed(seed)
-    with no_trace(model, parameters):
-        if wakes:
-            gradients = score_parameters(model, parameters, batches, _GRADIENT, generator, as_copies=_one_copy)
-            _step(parameters, {number: gradients[number] for number in asleep})
-        return score_parameters(model, parameters, batches, criterion, generator, as_copies=_one_copy)
+    try:
+        with no_trace(model, parameters):
+            if wakes:
+                gradients = score_parameters(model, parameters, batches, _GRADIENT, generator, as_copies=_one_copy)
+                _step(parameters, {number: gradients[number] for number in asleep})
+            return score_parameters(model, parameters, batches, criterion, generator, as_copies=_one_copy)
+    finally:
+        for number in asleep:
+            parameters[number].detach().zero_()
 
 
 def _one_copy(tensor: Tensor) -> Tensor:
