@@ -53,7 +53,8 @@ def adapt(trainer: Trainer, options: Mapping[str, Any], checkpoint: str | None, 
         if sparsity:
             restore_masks(adapted)
     else:
-        model.name_or_path = source or _save_base(trainer)  # where the adapter says that its base is
+        # Where the adapter, and its card, say that its base is.
+        model.name_or_path = model.config.name_or_path = source or _save_base(trainer)
         adapted = peft.get_peft_model(model, make_config(model, options))
         if sparsity is not None:
             _sparsify(adapted, trainer, options)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from huggingface_hub import EvalResult, ModelCard
 from peft import get_peft_model
-from transformers import PreTrainedModel, TrainingArguments
+from transformers import AutoModelForSequenceClassification, PreTrainedModel, TrainingArguments
 
 from padnet_hf import PADNetError, PADTrainer, lora_config
 from padnet_hf.jobs.sharing import share
@@ -88,7 +88,9 @@ def test_a_model_of_another_kind_has_the_stock_card(make_trainer: Make, tmp_path
 def test_an_adapter_gets_pefts_card_and_its_files_appear_together(
     make_trainer: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model = make_model("bert-unit")
+    monkeypatch.chdir(tmp_path)
+    make_model("bert-unit").save_pretrained("org/base")
+    model = AutoModelForSequenceClassification.from_pretrained("org/base")
     trainer = make_trainer(get_peft_model(model, lora_config(model, rank=2)), max_steps=1)
     trainer.save_model()
     trainer.create_model_card()

@@ -60,6 +60,7 @@ def test_one_command_leaves_a_base_and_an_adapter_that_one_line_loads(
     assert f"+ {metrics['train_parameters']:,}" in printed
     assert f"+ {stored:,}" in printed
     assert not (out / "model.safetensors").exists()
+    assert f"base_model: {out / 'base'}" in (out / "README.md").read_text()
     assert metrics["train_parameters"] == sum(v.numel() for v in load_file(out / "adapter_model.safetensors").values())
 
     model = AutoModelForSequenceClassification.from_pretrained(out)
