@@ -1,5 +1,6 @@
 """Every snippet and command of docs/peft.md works as it stands."""
 
+import json
 import re
 import sys
 from pathlib import Path
@@ -29,7 +30,9 @@ def test_python_snippets_run_one_after_the_other(minilm_folder: str, tmp_path: P
     tokenizer.save_pretrained(tmp_path / "pad-bert")
     for snippet in SNIPPETS:
         run([sys.executable, "-c", snippet], tmp_path, hub)
-    assert "adapter_model.safetensors" in hub.repositories.files("org/reviews-lora")
+    files = hub.repositories.files("org/reviews-lora")
+    assert "adapter_model.safetensors" in files
+    assert json.loads(files["adapter_config.json"])["base_model_name_or_path"] == "org/pad-bert"
 
 
 @pytest.mark.slow
