@@ -45,11 +45,13 @@ METHODS = {
     "rank 40, 80 % pruned, random": _sparse(40, "random"),
 }
 
-_BOTH = (FULL, "LoRA, rank 8")
+_PLAIN = "LoRA, rank 8"
 CELLS = [
-    *(("unit 0.5", method) for method in list(METHODS)[:6]),
-    *(("element 0.5", method) for method in _BOTH),
-    *(("dense", method) for method in _BOTH),
+    *(("unit 0.5", method) for method in (FULL, _PLAIN, "rank 40, 80 % pruned, snip")),
+    ("element 0.5", _PLAIN),
+    *(("unit 0.5", method) for method in list(METHODS)[3:6]),
+    ("element 0.5", FULL),
+    *(("dense", method) for method in (FULL, _PLAIN)),
     *(("unit 0.5", method) for method in list(METHODS)[6:]),
 ]
 """Network and method, the more telling ones first. LoRA on an element partition is on attention, routers beside it."""
