@@ -105,9 +105,7 @@ def _choose(
     with bar, no_trace(model, scored), trials(remaining.weights) as by_weight:
         for number in range(1, config.num_rounds + 1):
             remaining.select(
-                score_parameters(
-                    model, scored, batches, criterion, generator, reduce=reduce, on_batch=bar.update
-                ),
+                score_parameters(model, scored, batches, criterion, generator, reduce=reduce, on_batch=bar.update),
                 config.share_after(number),
             )
             if number < config.num_rounds:
