@@ -42,12 +42,13 @@ setup(
     license_files=["LICENSE"],
     python_requires=">=3.11",
     packages=find_packages(include=["padnet_hf", "padnet_hf.*"]),
-    package_data={"padnet_hf": ["py.typed", "hub/model_card_template.md"]},
+    package_data={"padnet_hf": ["__init__.pyi", "py.typed", "hub/model_card_template.md"]},
     entry_points={"console_scripts": ["padnet=padnet_hf.cli.app:main"]},
     install_requires=[
         "accelerate",  # transformers' Trainer, which IMPCallback hooks into, does not start without it
         "huggingface_hub>=2.4",
         "jinja2",  # model cards
+        "lazy_loader>=0.6",  # the first that keeps `padnet_hf.partition` the function, not the sub-package
         "numpy",
         "packaging",
         "rich",
@@ -56,6 +57,7 @@ setup(
         "tqdm",
         "transformers>=5.23",
         "typer",
+        "wrapt",
     ],
     extras_require={"examples": EXAMPLES, "plots": PLOTS, "test": TEST},
     classifiers=[

@@ -52,7 +52,9 @@ def _child(script: str, argv: list[str], environment: Mapping[str, str], log: st
 def forks() -> Iterator[Any]:
     """A multiprocessing context whose processes are forked off one with both scripts imported."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([*SCRIPTS, "padnet_hf", "transformers.models.auto.tokenization_auto", "pytest"])
+    context.set_forkserver_preload(
+        [*SCRIPTS, "padnet_hf.models.auto", "transformers.models.auto.tokenization_auto", "pytest"]
+    )
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), *map(str, SCRIPTS.values())]))
         patch.setenv("OMP_NUM_THREADS", "1")
