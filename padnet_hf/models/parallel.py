@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from torch import Tensor
 from transformers import PreTrainedModel
 from transformers.distributed import DistributedConfig
 
@@ -9,7 +10,7 @@ from padnet_hf.errors import PADNetError
 
 
 class PADParallelMixin(PreTrainedModel):
-    """What PAD models refuse of transformers' DistributedConfig."""
+    """What PAD models take and refuse of transformers' DistributedConfig."""
 
     @classmethod
     def maybe_distribute_model(
@@ -22,6 +23,14 @@ class PADParallelMixin(PreTrainedModel):
         if distributed_config is not None:
             _check(model, distributed_config)
         return super().maybe_distribute_model(model, distributed_config, *args, **kwargs)
+
+    def gather_sharded_state_dict_for_save(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
+        """transformers' whole tensors of a sharded model; a parameter with two names stays one, and is saved once."""
+        gathered = super().gather_sharded_state_dict_for_save(*args, **kwargs)
+        if self.is_distributed_loading_by_transformers:
+            ties = self.all_tied_weights_keys.items()
+            gathered |= {name: gathered[source] for name, source in ties if source in gathered}
+        return gathered
 
 
 def _check(model: PreTrainedModel, wanted: DistributedConfig) -> None:

@@ -81,8 +81,9 @@ class PADBertConfig(PADConfigMixin, BertConfig):
 
     @property
     def base_model_tp_plan(self) -> dict[str, str]:
-        """transformers' tensor-parallel plan: attention by heads, dense feed-forward layers by inner neurons."""
-        plan = {f"encoder.layer.*.attention.self.{name}": "colwise" for name in ("query", "key", "value")}
+        """transformers' tensor-parallel plan: words, heads of attention, inner neurons of dense feed-forward layers."""
+        plan = {"embeddings.word_embeddings": "embedding_rowwise"}
+        plan |= {f"encoder.layer.*.attention.self.{name}": "colwise" for name in ("query", "key", "value")}
         plan["encoder.layer.*.attention.output.dense"] = "rowwise"
         if not all(map(self.is_moe_layer, range(self.num_hidden_layers))):
             plan |= {"encoder.layer.*.intermediate.dense": "colwise", "encoder.layer.*.output.dense": "rowwise"}
