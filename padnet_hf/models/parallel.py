@@ -24,6 +24,10 @@ class PADParallelMixin(PreTrainedModel):
             _check(model, distributed_config)
         return super().maybe_distribute_model(model, distributed_config, *args, **kwargs)
 
+    def wait_for_all(self) -> None:
+        """Return once every process that holds a part of this model has called it; at once if it is whole."""
+        self.barrier_after_gathered_checkpoint_save(getattr(self.config, "distributed_config", None))
+
     def gather_sharded_state_dict_for_save(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
         """transformers' whole tensors of a sharded model; a parameter with two names stays one, and is saved once."""
         gathered = super().gather_sharded_state_dict_for_save(*args, **kwargs)
