@@ -3,16 +3,18 @@
 Tensors are equal up to TOLERANCE of their largest value, or of 1 where that is smaller.
 """
 
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from accelerate import ParallelismConfig
 from safetensors.torch import load_file
 from torch import Tensor
 from torch.distributed.tensor import DTensor
-from transformers import PreTrainedModel, set_seed
+from transformers import PreTrainedModel, TrainingArguments, set_seed
 from transformers.distributed import DistributedConfig
 
 from padnet_hf import (
@@ -24,6 +26,7 @@ from padnet_hf import (
     PADBertForTokenClassification,
     PADBertModel,
     PADNetError,
+    PADTrainer,
     PartitionConfig,
     partition,
 )
@@ -51,6 +54,13 @@ HEADS: dict[type[PreTrainedModel], dict[str, Tensor]] = {
     PADBertForMaskedLM: INPUTS | {"labels": INPUT_IDS},
 }
 CLASSIFIER = PADBertForSequenceClassification
+
+
+def together(work: Callable[..., None], *arguments: Any) -> None:
+    """Do this work; leave when all have done it, since the first process keeps what the others connect by."""
+    work(*arguments)
+    torch.distributed.barrier()
+    torch.distributed.destroy_process_group()
 
 
 def make(form: str, model_class: type[PreTrainedModel] = CLASSIFIER, **fields: Any) -> PreTrainedModel:
@@ -145,6 +155,23 @@ def train_in_parallel(folder: Path, out: Path) -> None:
     """In tensor and in expert parallelism."""
     train(folder, out / "tp", **TP)
     train(folder, out / "ep", **EP)
+
+
+def train_with_trainer(folder: Path, out: Path, **options: Any) -> None:
+    """Four steps of a PADTrainer. accelerate shards on accelerators only, so it is told not to look."""
+    ParallelismConfig._validate_accelerator = lambda self, accelerator: None
+    model = load(folder, **options)
+    samples = [{"input_ids": (INPUT_IDS[0] + number) % 63, "labels": number % 2} for number in range(16)]
+    how = {"max_steps": 4, "per_device_train_batch_size": 4, "optim": "sgd", "learning_rate": 0.05, "use_cpu": True}
+    quiet = {"save_strategy": "no", "report_to": [], "disable_tqdm": True}
+    PADTrainer(model, TrainingArguments(str(out), **how, **quiet), train_dataset=samples).train()
+    model.save_pretrained(out)
+
+
+def run_snippet(code: str, folder: Path) -> None:
+    """Code as a user would write it, in this folder."""
+    os.chdir(folder)
+    exec(code, {})
 
 
 def save_again(folder: Path, out: Path) -> None:
