@@ -11,6 +11,7 @@ from typing import Protocol
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.distributed.device_mesh import DeviceMesh
 from transformers.activations import ACT2FN
 from transformers.integrations.moe import ALL_EXPERTS_FUNCTIONS
 
@@ -47,7 +48,7 @@ class BuiltExperts:
     has_post_expert_norm: bool = False
     is_transposed: bool = False
     is_concatenated: bool = True
-    _is_expert_parallel: bool = False
+    _is_expert_parallel: bool = False  # whether an index may be num_experts, for an expert on another process
 
     @property
     def num_experts(self) -> int:
@@ -110,6 +111,21 @@ class PADExperts(nn.Module):
         return all(weight.is_static for weight in self._weights().values())
 
     @property
+    def num_experts(self) -> int:
+        """Experts on this process."""
+        return self.up_proj.num_own_copies
+
+    @property
+    def is_sharded(self) -> bool:
+        """Whether other experts are on other processes."""
+        return self.up_proj.mesh is not None
+
+    def shard(self, mesh: DeviceMesh) -> None:
+        """Spread the experts over the processes of `mesh`. Raises PADNetError if they cannot be spread evenly."""
+        for weight in self._weights().values():
+            weight.shard(mesh)
+
+    @property
     def has_static_units(self) -> bool:
         """Whether a static network stands beside the experts."""
         return self.up_proj.granularity == "unit" and self.up_proj.phi is not None
@@ -119,44 +135,51 @@ class PADExperts(nn.Module):
         hidden = in_autocast_dtype(hidden)
         dtype = hidden.dtype
         if self.is_static:
-            up, down = self.up_proj.static.to(dtype), self.down_proj.static.to(dtype)
-            inner = self.act_fn(F.linear(hidden, up, self.up_proj_bias.static.to(dtype)))
-            return F.linear(inner, down, self.down_proj_bias.static.to(dtype))
+            return self.static_network(hidden)
         if self.has_static_units:
             return self._units(hidden, index, weights)
         if self._implementation(hidden.device) is experts_loop:
-            experts = BuiltExperts(
-                up_proj=self.up_proj,
-                up_proj_bias=self.up_proj_bias.build(),
-                down_proj=self.down_proj,
-                down_proj_bias=self.down_proj_bias.build(),
-                act_fn=self.act_fn,
-            )
-            return self._routed(experts, hidden, index, weights)
+            packed = {"up_proj": self.up_proj, "down_proj": self.down_proj}
+            built = {name: getattr(self, name).build() for name in ("up_proj_bias", "down_proj_bias")}
+            return self._routed(packed | built, hidden, index, weights)
         # Autograd keeps nothing of what is built when it is built again in the backward pass, so its memory can serve
         # the next layer.
         is_kept = torch.is_grad_enabled() and not self.rebuild_in_backward
         built = {name: w.build(None if is_kept else f"built {name}").to(dtype) for name, w in self._weights().items()}
         with self._rebuilt(built):
-            return self._routed(BuiltExperts(**built, act_fn=self.act_fn), hidden, index, weights)
+            return self._routed(built, hidden, index, weights)
+
+    def static_network(self, hidden: Tensor) -> Tensor:
+        """What every expert computes when nothing is dynamic, (T, H) -> (T, H)."""
+        hidden = in_autocast_dtype(hidden)
+        dtype = hidden.dtype
+        up, down = self.up_proj.static.to(dtype), self.down_proj.static.to(dtype)
+        inner = self.act_fn(F.linear(hidden, up, self.up_proj_bias.static.to(dtype)))
+        return F.linear(inner, down, self.down_proj_bias.static.to(dtype))
 
     def _units(self, hidden: Tensor, index: Tensor, weights: Tensor) -> Tensor:
         """The unit partition. Scale factors go to the smallest tensor that carries them: activations, biases, gates."""
         dtype = hidden.dtype
         up, up_bias, down = self.up_proj, self.up_proj_bias, self.down_proj
         (up_d, up_s), (bias_d, bias_s), (down_d, down_s) = up.scales(), up_bias.scales(), down.scales()
-        inner = self.act_fn(F.linear(hidden, (up.static * up_s).to(dtype), (up_bias.static * bias_s).to(dtype)))
-        static = F.linear(inner, (down.static * down_s).to(dtype))
-        dynamic = BuiltExperts(
-            up_proj=up.dynamic.to(dtype),
-            up_proj_bias=(up_bias.dynamic * bias_d).to(dtype),
-            down_proj=down.dynamic.to(dtype),
-            down_proj_bias=(self.down_proj_bias.build() / down_d).to(dtype),
-            act_fn=self.act_fn,
-        )
-        return static + self._routed(dynamic, hidden * up_d.to(dtype), index, weights * down_d)
+        up_static, up_bias_static = up.shared_static * up_s, up_bias.shared_static * bias_s
+        inner = self.act_fn(F.linear(hidden, up_static.to(dtype), up_bias_static.to(dtype)))
+        static = F.linear(inner, (down.shared_static * down_s).to(dtype))
+        dynamic = {
+            "up_proj": up.own_dynamic.to(dtype),
+            "up_proj_bias": (up_bias.own_dynamic * bias_d).to(dtype),
+            "down_proj": down.own_dynamic.to(dtype),
+            "down_proj_bias": (self.down_proj_bias.build() / down_d).to(dtype),
+        }
+        routed = self._routed(dynamic, hidden * up_d.to(dtype), index, weights * down_d)
+        if self.is_sharded:
+            # These gates are those of this process's experts, and what the processes give is added up, so the static
+            # network is in the sum once. As a token's gates sum to one, it has no gradient to give them.
+            static = static * weights.detach().sum(dim=-1, keepdim=True).to(dtype)
+        return static + routed
 
-    def _routed(self, experts: BuiltExperts, hidden: Tensor, index: Tensor, weights: Tensor) -> Tensor:
+    def _routed(self, tensors: dict[str, Tensor | PADWeight], hidden: Tensor, index: Tensor, weights: Tensor) -> Tensor:
+        experts = BuiltExperts(**tensors, act_fn=self.act_fn, _is_expert_parallel=self.is_sharded)
         return self._implementation(hidden.device)(experts, hidden, index, weights.to(hidden.dtype))
 
     def _implementation(self, device: torch.device) -> Callable[..., Tensor]:
