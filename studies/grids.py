@@ -66,7 +66,7 @@ def _recipes(ratio: float) -> list[Variant]:
         {"router_lr": 10.0},
         {"expert_lr": 0.5},
         {"expert_lr": 2.0},
-        {"warm_epochs": 1},
+        {"warm_share": 0.5},
         {"moe_layers": (3, 4, 5)},
     ]
     return [{**variant, **change} for change in changes for variant in _headline(ratio)[1:3]]
@@ -83,7 +83,7 @@ def variants(grid: str, task: str) -> list[Variant]:
     """The variants of a grid that a task can have, at the paper's ratio: 0.5 for texts, 0.3 for images."""
     if task in TEXTS:
         return GRIDS[grid](0.5)
-    only_texts = {"router_noise", "router_init_std", "balance_loss_coef", "warm_epochs", "moe_layers", "router_lr"}
+    only_texts = {"router_noise", "router_init_std", "balance_loss_coef", "warm_share", "moe_layers", "router_lr"}
     found = [variant for variant in GRIDS[grid](0.3) if variant["method"] != "experts_used"]
     return [variant for variant in found if not only_texts & set(variant)]
 

@@ -26,7 +26,7 @@ def arguments(cell: Cell, data_dir: Path, output_dir: Path, *, warm: bool = Fals
         "output_dir": output_dir,
         "seed": cell.seed,
         "learning_rate": cell.learning_rate,
-        "num_train_epochs": cell.warm_epochs if warm else cell.epochs - cell.warm_epochs,
+        "num_train_epochs": cell.epochs * (cell.warm_share if warm else 1 - cell.warm_share),
         "per_device_train_batch_size": cell.batch_size,
         "per_device_eval_batch_size": 64 if is_text else 256,
         "max_train_samples": cell.train_samples,
@@ -59,7 +59,7 @@ def _of_text(cell: Cell) -> dict[str, Any]:
 
 
 def _of_images(cell: Cell) -> dict[str, Any]:
-    idle = [name for name in (*_OF_BERT, "warm_epochs", "max_seq_length") if name in cell.changed()]
+    idle = [name for name in (*_OF_BERT, "warm_share", "max_seq_length") if name in cell.changed()]
     if idle or cell.method == "experts_used":
         raise PADNetError(f"{[*idle, 'experts_used'][0]} is for texts, but the task is {cell.task}: leave it out")
     return {"reduction": KERNEL_REDUCTION}

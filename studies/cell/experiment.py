@@ -64,7 +64,7 @@ def _script(cell: Cell) -> Any:
 def _trained(script: Any, cell: Cell, data_dir: Path, folder: Path) -> tuple[Any, str]:
     """The example's job when training is over, and the hash of the data in the order in which it came."""
     options = []
-    if cell.warm_epochs:
+    if cell.warm_share:
         warm = arguments(cell, data_dir, folder / "warm", warm=True)
         train(_prepared(script, warm, cell)[0].trainer, None)
         options = ["--model_name_or_path", str(folder / "warm")]

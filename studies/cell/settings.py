@@ -32,7 +32,7 @@ class Cell:
         seed: of initialisation, data order, dropout, noise and partition.
         train_samples: drawn at random, always the same ones; None for all.
         max_seq_length, learning_rate, epochs, batch_size: of training.
-        warm_epochs: how many of the epochs train the dense model, before it becomes dynamic.
+        warm_share: share of the epochs that train the dense model, before it becomes dynamic.
         router_noise, router_init_std, balance_loss_coef, moe_layers: fields of PADBertConfig.
         router_lr, phi_lr, expert_lr: learning rates of these parameters, as multiples of `learning_rate`.
 
@@ -54,7 +54,7 @@ class Cell:
     scope: Literal["global", "layer"] = "global"
     static_branch: Literal["drop", "keep"] = "drop"
     scales: Scales = "learned"
-    warm_epochs: int = 0
+    warm_share: float = 0.0
     router_noise: bool = True
     router_init_std: float = 0.0
     balance_loss_coef: float = 0.01
@@ -69,13 +69,13 @@ class Cell:
                 raise PADNetError(f"{name} is {getattr(self, name)!r}, but must be one of {', '.join(allowed)}")
         if (self.ratio is None) != (self.method in ("dense", "dynamic")):
             raise PADNetError(f"ratio is {self.ratio}, but the method {self.method!r} needs {self._ratio_needed()}")
-        if not 0 <= self.warm_epochs < self.epochs:
-            raise PADNetError(f"warm_epochs is {self.warm_epochs}, but must be from 0 to epochs - 1")
+        if not 0 <= self.warm_share < 1:
+            raise PADNetError(f"warm_share is {self.warm_share}, but must be from 0 to below 1")
         idle = set() if self.method in PARTITIONED else {*_OF_PARTITION, "phi_lr"}
         if self.method == "prune":
             idle |= {"scales", "phi_lr"}
         if self.method == "dense":
-            idle |= {*_OF_ROUTER, "expert_lr", "warm_epochs"}
+            idle |= {*_OF_ROUTER, "expert_lr", "warm_share"}
         for field in fields(self):
             if field.name in idle and getattr(self, field.name) != field.default:
                 raise PADNetError(

@@ -29,7 +29,7 @@ def trained(cell: Cell, data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> tupl
 METHODS = [
     tiny_cell("dense"),
     tiny_cell("dynamic"),
-    tiny_cell("dynamic", warm_epochs=1, router_lr=10.0, expert_lr=0.5, moe_layers=(1,)),
+    tiny_cell("dynamic", warm_share=0.5, router_lr=10.0, expert_lr=0.5, moe_layers=(1,)),
     tiny_cell("pad", **PAD, granularity="unit"),
     tiny_cell("pad", **PAD, scales="dynamic"),
     tiny_cell("experts", ratio=0.5),
@@ -40,11 +40,11 @@ METHODS = [
 def test_every_network_sees_the_same_data_in_the_same_order(cell: Cell, data_dir: Path) -> None:
     plain = experiment.run(tiny_cell("dense"), data_dir)
     row = experiment.run(cell, data_dir)
-    if not cell.warm_epochs:
+    if not cell.warm_share:
         assert row["data_order"] == plain["data_order"]
     assert row["data_order"] != experiment.run(tiny_cell("dense", seed=2), data_dir)["data_order"]
     assert {"accuracy", "f1", "combined_score", "loss"} == set(row["metrics"])
-    assert len(row["train_losses"]) == cell.epochs - cell.warm_epochs
+    assert len(row["train_losses"]) == cell.epochs * (1 - cell.warm_share)
     assert row["processor_seconds"] > 0
 
 

@@ -1,0 +1,76 @@
+from pathlib import Path
+
+import pytest
+
+from padnet_hf import PADNetError
+from studies.cell.arguments import arguments, fewer_copies
+from studies.cell.settings import Cell
+from studies.grids import GRIDS, IMAGES, TEXTS, expand
+from studies.grounds import GROUNDS, SEARCH_SEED
+
+TASKS = (*TEXTS, *IMAGES)
+
+
+def searched(ground: str) -> dict[Cell, float]:
+    """As if the middle learning rate were the best."""
+    cells = [cell for task in TASKS for cell in GROUNDS[ground].search(task)]
+    return {cell: float(cell.learning_rate in (2e-4, 3e-3)) for cell in cells}
+
+
+@pytest.mark.parametrize("ground", GROUNDS)
+@pytest.mark.parametrize("grid", GRIDS)
+def test_every_cell_of_a_grid_is_there_once_and_can_be_run(grid: str, ground: str) -> None:
+    cells = expand(grid, GROUNDS[ground], TASKS, None, searched(ground))
+    assert len(set(cells)) == len(cells) > 0
+    assert SEARCH_SEED not in {cell.seed for cell in cells}
+    for cell in cells:
+        words = arguments(cell, Path("data"), Path("out"))
+        assert words[words.index("--learning_rate") + 1] == ("0.0002" if cell.task in TEXTS else "0.003")
+        assert ("--use_pad" in words) == (cell.method in ("pad", "prune"))
+
+
+def test_the_headline_has_three_seeds_of_every_method_one_whole_seed_after_the_other() -> None:
+    cells = expand("headline", GROUNDS["short"], TEXTS, None, searched("short"))
+    assert [cell.seed for cell in cells] == sorted(cell.seed for cell in cells)
+    methods = {(cell.method, cell.ratio, cell.granularity) for cell in cells}
+    assert {("dense", None, "element"), ("dynamic", None, "element")} < methods
+    assert {(method, 0.5, form) for method in ("pad", "prune") for form in ("unit", "element")} < methods
+    assert len(cells) == 3 * len(TEXTS) * 6
+    assert {cell.ratio for cell in expand("headline", GROUNDS["short"], IMAGES, [7], searched("short"))} == {None, 0.3}
+
+
+def test_the_search_is_fully_dynamic_and_all_methods_take_what_it_chose() -> None:
+    ground = GROUNDS["full"]
+    search = expand("search", ground, ["cola"], None, {})
+    assert {cell.method for cell in search} == {"dynamic"}
+    for best in search:
+        values = dict.fromkeys(search, 0.2) | {best: 0.3}
+        for cell in expand("headline", ground, ["cola"], [1], values):
+            assert (cell.learning_rate, cell.epochs) == (best.learning_rate, best.epochs)
+
+
+def test_without_the_whole_search_there_is_no_choice() -> None:
+    values = searched("short")
+    del values[next(cell for cell in values if cell.task == "sst2")]
+    with pytest.raises(PADNetError, match="the learning rate for sst2 is not chosen yet, 1 of 3 cells"):
+        expand("headline", GROUNDS["short"], TEXTS, None, values)
+
+
+@pytest.mark.parametrize(("grid", "task"), [("headlines", "mrpc"), ("headline", "mnli")])
+def test_unknown_names_are_refused(grid: str, task: str) -> None:
+    with pytest.raises(PADNetError, match="is not known: grids are search, headline"):
+        expand(grid, GROUNDS["short"], [task], None, {})
+
+
+@pytest.mark.parametrize(
+    ("copies", "ratio", "kept"), [(8, 0.3, 3), (8, 0.5, 5), (8, 0.7, 6), (4, 0.3, 2), (4, 0.5, 3), (8, 0, 1), (8, 1, 8)]
+)
+def test_whole_copies_come_nearest_to_what_a_partition_stores(copies: int, ratio: float, kept: int) -> None:
+    assert fewer_copies(copies, ratio) == kept
+    assert abs(kept - (copies * ratio + 1 - ratio)) <= 0.5 + 1e-9
+
+
+def test_what_only_texts_have_is_refused_for_images() -> None:
+    cell = Cell("cifar10", "dynamic", 1, 1e-3, 2, router_noise=False)
+    with pytest.raises(PADNetError, match="router_noise is for texts, but the task is cifar10"):
+        arguments(cell, Path("data"), Path("out"))
