@@ -65,6 +65,7 @@ def title(variant: Variant, task: str) -> str:
         kept = fewer_copies(copies, variant["ratio"])
         noun = name.removeprefix("num_")
         text = f"{kept} {noun}" if method == "experts" else f"the {kept} most used of {copies} {noun}"
+        text += f" (for {variant['ratio']})"
     else:
         text = _NAMES[method]
         if "ratio" in variant:

@@ -72,6 +72,8 @@ def paired_table(board: Board, measured: Sequence[Variant]) -> str:
 
 def _references(variant: Variant) -> list[Variant]:
     """What a method is held against: dense, fully dynamic, itself unchanged, and its like without a static part."""
+    if variant == _DENSE:
+        return []
     plain = unchanged(variant)
     found = [_DENSE, _DYNAMIC] if variant == plain else [_DENSE, _DYNAMIC, plain]
     if variant["method"] == PARTITIONED[0]:
