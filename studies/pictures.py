@@ -12,8 +12,11 @@ from studies.board import Board, title
 from studies.grids import FORMS, RATIOS, Variant
 from studies.report import measured_variants
 
-_COLORS = {"dense": "#444444", "dynamic": "#7570b3", "pad": "#d95f02", "prune": "#1b9e77"}
-_OTHER = "#e6ab02"
+_COLORS = {
+    "dense": "#444444", "dynamic": "#7570b3", "pad": "#d95f02", "prune": "#1b9e77", "experts": "#e6ab02",
+    "experts_used": "#a6761d",
+}  # fmt: skip
+_WHOLE = {"dense": "dense", "dynamic": "fully dynamic", "experts": "fewer copies", "experts_used": "most used copies"}
 _STYLES = {"unit": ("o", "-"), "element": ("s", "--")}
 
 
@@ -34,7 +37,14 @@ def _draw(panel: Callable[[Axes, Board, str], None], board: Board, path: Path) -
         axes.grid(linewidth=0.3)
         axes.spines[["top", "right"]].set_visible(False)
     handles = dict(item for axes in panels for item in zip(*axes.get_legend_handles_labels()[::-1], strict=True))
-    figure.legend(handles.values(), handles.keys(), loc="outside lower left", ncols=4, frameon=False, fontsize=8)
+    figure.legend(
+        handles.values(),
+        handles.keys(),
+        loc="outside lower left",
+        ncols=2 * len(board.tasks),
+        frameon=False,
+        fontsize=8,
+    )
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=100)
     return path
@@ -46,7 +56,7 @@ def _size(axes: Axes, board: Board, task: str) -> None:
         rows = board.found(variant).get(task)
         if rows:
             megabytes = mean(row.values["bytes"] for row in rows.values()) / 1e6
-            _point(axes, board, task, variant, megabytes, title(variant, task))
+            _point(axes, board, task, variant, megabytes)
     axes.set(xlabel="stored, MB", ylabel="metric, points")
 
 
@@ -54,7 +64,7 @@ def _ratio(axes: Axes, board: Board, task: str) -> None:
     """Partitioned and pruned networks over the dynamic ratio, between dense (0) and fully dynamic (1)."""
     for place, method in enumerate(("dense", "dynamic")):
         if task in board.values({"method": method}):
-            _point(axes, board, task, {"method": method}, place, title({"method": method}, task))
+            _point(axes, board, task, {"method": method}, place)
     for method in ("pad", "prune"):
         for form in FORMS:
             line = [{"method": method, "ratio": ratio, "granularity": form} for ratio in RATIOS]
@@ -64,21 +74,24 @@ def _ratio(axes: Axes, board: Board, task: str) -> None:
             if line:
                 axes.plot(ratios, means, _STYLES[form][1], color=_COLORS[method], linewidth=1)
                 for variant in line:
-                    _point(axes, board, task, variant, variant["ratio"], f"{title(variant, task).rsplit(' ', 1)[0]}")
+                    _point(axes, board, task, variant, variant["ratio"])
     axes.set(xlabel="dynamic ratio", ylabel="metric, points", xlim=(-0.05, 1.05))
 
 
-def _point(axes: Axes, board: Board, task: str, variant: Variant, place: float, label: str) -> None:
+def _point(axes: Axes, board: Board, task: str, variant: Variant, place: float) -> None:
+    """Mean and standard deviation of a method, named without its ratio."""
     values = list(board.values(variant)[task].values())
+    method, form = variant["method"], variant.get("granularity", "")
     axes.errorbar(
         place,
         mean(values),
         yerr=stdev(values) if len(values) > 1 else None,
-        fmt=_STYLES.get(variant.get("granularity", ""), ("D",))[0],
-        color=_COLORS.get(variant["method"], _OTHER),
+        fmt=_STYLES.get(form, "D")[0],
+        color=_COLORS[method],
+        markerfacecolor="white" if form == "element" else None,
         markersize=5,
         capsize=2,
-        label=label,
+        label=_WHOLE[method] if method in _WHOLE else title(variant, task).removesuffix(f" {variant['ratio']}"),
     )
 
 
@@ -91,6 +104,7 @@ def _layers(axes: Axes, board: Board, task: str) -> None:
             marker, line = _STYLES[variant["granularity"]]
             axes.plot(range(1, len(ratios) + 1), ratios, line, marker=marker, markersize=4, label=title(variant, task))
     axes.set(xlabel="layer", ylabel="dynamic ratio", ylim=(0, 1.02))
+    axes.xaxis.get_major_locator().set_params(integer=True)
 
 
 def _unique(variants: list[Variant]) -> list[Variant]:
