@@ -13,10 +13,15 @@ from studies.cell.tasks import TASKS
 SEARCH_SEED = 0
 """Of the search alone, so that no seed that is reported has chosen its own learning rate."""
 
+_LEARNING_RATES = {"run_glue": (1e-4, 2e-4, 4e-4), "run_image_classification": (1e-3, 3e-3, 1e-2)}
+
 
 @dataclass(frozen=True)
 class Ground:
-    """budgets: fields of Cell for each task. epochs: what the search chooses from, as multiples of the budget's."""
+    """Budgets, and what the search chooses from.
+
+    budgets: fields of Cell for each task. epochs: multiples of the budget's.
+    """
 
     budgets: dict[str, dict[str, Any]]
     epochs: tuple[int, ...]
@@ -40,9 +45,6 @@ class Ground:
                 "are missing: run the grid `search` first"
             )
         return max(cells, key=values.__getitem__)
-
-
-_LEARNING_RATES = {"run_glue": (1e-4, 2e-4, 4e-4), "run_image_classification": (1e-3, 3e-3, 1e-2)}
 
 
 def _text(samples: int | None, length: int, epochs: int, batch_size: int) -> dict[str, Any]:

@@ -17,16 +17,19 @@ _COLORS = {
     "experts_used": "#a6761d",
 }  # fmt: skip
 _WHOLE = {"dense": "dense", "dynamic": "fully dynamic", "experts": "fewer copies", "experts_used": "most used copies"}
+Panel = Callable[[Axes, Board, str], None]
+"""Draws what is known of one task."""
+
 _STYLES = {"unit": ("o", "-"), "element": ("s", "--")}
 
 
 def draw_all(board: Board, folder: Path, ground: str) -> list[Path]:
-    """Draw what there is; the paths of the pictures."""
-    pictures: dict[str, Callable[[Axes, Board, str], None]] = {"size": _size, "ratio": _ratio, "layers": _layers}
+    """Draw what there is, if the search is over for any task; the paths of the pictures."""
+    pictures: dict[str, Panel] = {"size": _size, "ratio": _ratio, "layers": _layers}
     return [_draw(panel, board, folder / f"{ground}_{name}.png") for name, panel in pictures.items() if board.tasks]
 
 
-def _draw(panel: Callable[[Axes, Board, str], None], board: Board, path: Path) -> Path:
+def _draw(panel: Panel, board: Board, path: Path) -> Path:
     """A panel for each task."""
     figure = Figure(figsize=(3.4 * len(board.tasks) + 0.6, 4.2), layout="constrained")
     FigureCanvasAgg(figure)

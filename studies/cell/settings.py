@@ -68,7 +68,8 @@ class Cell:
             if getattr(self, name) not in allowed:
                 raise PADNetError(f"{name} is {getattr(self, name)!r}, but must be one of {', '.join(allowed)}")
         if (self.ratio is None) != (self.method in ("dense", "dynamic")):
-            raise PADNetError(f"ratio is {self.ratio}, but the method {self.method!r} needs {self._ratio_needed()}")
+            needed = "one, for instance 0.5" if self.ratio is None else "none"
+            raise PADNetError(f"ratio is {self.ratio}, but the method {self.method!r} needs {needed}")
         if not 0 <= self.warm_share < 1:
             raise PADNetError(f"warm_share is {self.warm_share}, but must be from 0 to below 1")
         idle = set() if self.method in PARTITIONED else {*_OF_PARTITION, "phi_lr"}
@@ -82,9 +83,6 @@ class Cell:
                     f"{field.name} is {getattr(self, field.name)!r}, which has no effect on {self.method!r}: leave it "
                     "out"
                 )
-
-    def _ratio_needed(self) -> str:
-        return "none" if self.method in ("dense", "dynamic") else "one, for instance 0.5"
 
     def changed(self) -> dict[str, Any]:
         """What differs from the defaults, by name."""

@@ -9,10 +9,9 @@ import pytest
 
 from padnet_hf import PADNetError
 from studies.__main__ import main
-from studies.board import Board, title
+from studies.board import Board
 from studies.cell.code_version import code_version
-from studies.cell.settings import Cell
-from studies.grids import GRIDS, TEXTS, cell_of, expand, variants
+from studies.grids import GRIDS, TEXTS, expand
 from studies.grounds import GROUNDS
 from studies.report import sections
 from studies.results import Row, append
@@ -117,14 +116,3 @@ def test_without_rows_of_the_code_there_is_no_report(tmp_path: Path) -> None:
         append(tmp_path, row)
     with pytest.raises(PADNetError, match=r"versions never mix: choose one with --code. .* 0123456789ab \(21 cells\)"):
         main(["report", "--output", str(tmp_path)])
-
-
-def test_titles_tell_all_methods_of_a_task_apart() -> None:
-    for task in (*TEXTS, "cifar10"):
-        values = dict.fromkeys(GROUNDS["short"].search(task), 1.0)
-        chosen = GROUNDS["short"].chosen(task, values)
-        cells: dict[str, Cell] = {}
-        for grid in GRIDS:
-            for variant in variants(grid, task):
-                cell = cell_of(chosen, variant, 1)
-                assert cells.setdefault(title(variant, task), cell) == cell
