@@ -96,12 +96,13 @@ def report(options: argparse.Namespace) -> None:
 def version_shown(rows: Sequence[Row], asked: str | None) -> str:
     """The version of the code to report: the one asked for, or the present one. Raises PADNetError if it has no row."""
     known = Counter(row.code for row in rows)
-    fitting = [code for code in known if code.startswith(asked or code_version())]
+    start = asked or code_version()
+    fitting = [code for code in known if code.startswith(start)]
     if len(fitting) != 1:
-        counts = ", ".join(f"{code} ({count} cells)" for code, count in known.most_common()) or "none"
+        counts = ", ".join(f"{code} ({count})" for code, count in known.most_common()) or "none at all"
         raise PADNetError(
-            f"there are results of {len(fitting)} versions of the code that begin with {asked or code_version()}, not "
-            f"of one; versions never mix: choose one with --code. There are: {counts}"
+            f"there are results of {len(fitting)} versions of the code {start}, and versions never mix: choose one of "
+            f"these with --code, or run it again with the present code. Version (cells): {counts}"
         )
     return fitting[0]
 

@@ -9,12 +9,13 @@ from studies.cell.arguments import fewer_copies
 from studies.cell.settings import Cell
 from studies.cell.tasks import TASKS
 from studies.grids import Variant, cell_of
-from studies.grounds import Ground
+from studies.grounds import SEARCH_SEED, Ground
 from studies.paired import Values
 from studies.results import Row, metric
 
 _NAMES = {"dense": "dense", "dynamic": "fully dynamic", "pad": "PAD", "prune": "pruned"}
 _FORM = ("method", "ratio", "granularity")
+_STEPS = ("task", "seed", "epochs", "train_samples", "max_seq_length", "batch_size")
 
 
 class Board:
@@ -33,16 +34,27 @@ class Board:
     def tasks(self) -> list[str]:
         return list(self.chosen)
 
+    def disordered(self) -> list[Cell]:
+        """Cells that saw the data in another order than the first one of the same task, seed and steps."""
+        orders: dict[Cell, str] = {}
+        found = []
+        for cell, row in self.rows.items():
+            steps = {name: getattr(cell, name) for name in _STEPS}
+            if cell.warm_share == 0:  # the second part of a run is another one
+                first = orders.setdefault(Cell(method="dense", learning_rate=0, **steps), row.values["data_order"])
+                found += [cell] if row.values["data_order"] != first else []
+        return found
+
     @cached_property
     def _by_method(self) -> dict[Cell, dict[int, Row]]:
         found: dict[Cell, dict[int, Row]] = {}
         for cell, row in self.rows.items():
-            found.setdefault(replace(cell, seed=0), {})[cell.seed] = row
+            found.setdefault(replace(cell, seed=SEARCH_SEED), {})[cell.seed] = row
         return found
 
     def found(self, variant: Variant) -> dict[str, dict[int, Row]]:
         """Task -> seed -> row of a method."""
-        cells = {task: cell_of(chosen, variant, seed=0) for task, chosen in self.chosen.items()}
+        cells = {task: cell_of(chosen, variant, SEARCH_SEED) for task, chosen in self.chosen.items()}
         found = {task: self._by_method.get(cell, {}) for task, cell in cells.items()}
         return {task: _reported(rows) for task, rows in found.items() if _reported(rows)}
 
@@ -54,7 +66,7 @@ class Board:
 
 
 def _reported(rows: dict[int, Row]) -> dict[int, Row]:
-    return {seed: row for seed, row in rows.items() if seed != 0}  # the search's
+    return {seed: row for seed, row in rows.items() if seed != SEARCH_SEED}
 
 
 def title(variant: Variant, task: str) -> str:

@@ -5,8 +5,7 @@ from typing import Any
 
 from padnet_hf import PADNetError
 from studies.cell.settings import PARTITIONED, Cell
-from studies.cell.tasks import TASKS
-from studies.grounds import Ground
+from studies.grounds import SEARCH_SEED, Ground
 
 Variant = dict[str, Any]
 """Fields of Cell that make a method."""
@@ -94,12 +93,10 @@ def expand(
     """The cells of a grid, `search` included, one whole seed after the other.
 
     `values`: metrics of finished cells, which say what the search has chosen.
-    Raises PADNetError for an unknown name, and where the search is not over.
+    Raises PADNetError for the search's own seed, and where the search is not over.
     """
-    if unknown := [name for name in (grid,) if name not in (*GRIDS, "search")] + [n for n in tasks if n not in TASKS]:
-        raise PADNetError(
-            f"{unknown[0]!r} is not known: grids are search, {', '.join(GRIDS)}, tasks are {', '.join(TASKS)}"
-        )
+    if seeds and SEARCH_SEED in seeds:
+        raise PADNetError(f"the seed {SEARCH_SEED} is the search's, which has chosen with it: take others")
     if grid == "search":
         return [cell for task in tasks for cell in ground.search(task)]
     chosen = {task: ground.chosen(task, values) for task in tasks}

@@ -15,7 +15,9 @@ _DENSE, _DYNAMIC = {"method": "dense"}, {"method": "dynamic"}
 
 def sections(board: Board, ground: str, others: Sequence[Row]) -> dict[str, str]:
     """Markdown by name: `origin`, the search's `choice`, the grids that have rows, and `paired` for the headline."""
-    found = {f"{ground}_origin": origin(board, others), f"{ground}_choice": choice(board)}
+    found = {f"{ground}_origin": origin(board, others)}
+    if board.tasks:
+        found[f"{ground}_choice"] = choice(board)
     for grid in GRIDS:
         measured = measured_variants(board, grid)
         if measured:
@@ -88,12 +90,14 @@ def choice(board: Board) -> str:
 
 
 def origin(board: Board, others: Sequence[Row]) -> str:
-    """How many rows there are, of which code, machines and versions; and how many of other code are left out."""
+    """How many rows there are, of which code, machines and versions; what is not as it should be, or is left out."""
     rows = board.rows.values()
     places = {_place(row) for row in rows}
     codes = sorted({row.code for row in rows})
     hours = sum(row.values["processor_seconds"] for row in rows) / 3600
-    text = f"{len(rows)} cells of code {', '.join(codes)}, {hours:.1f} processor hours. " + "; ".join(sorted(places))
+    text = f"Cells: {len(rows)}, of code {', '.join(codes)}, {hours:.1f} processor hours. " + "; ".join(sorted(places))
+    if disordered := board.disordered():
+        text += f". Cells that saw the data in another order than the rest: {len(disordered)}"
     if others:
         left = {code: sum(row.code == code for row in others) for code in sorted({row.code for row in others})}
         counts = ", ".join(f"{count} of code {code}" for code, count in left.items())

@@ -38,7 +38,7 @@ def test_the_commands_work_one_after_the_other(
         metrics = {TASKS[cell.task].metric: 0.5}
         append(output, Row(cell, code_version(), {
             "metrics": metrics, "bytes": 1e8, "processor_seconds": 1.0, "device": "cpu", "environment": ENVIRONMENT,
-            "layer_ratios": {"one": 0.5, "two": 0.5},
+            "layer_ratios": {"one": 0.5, "two": 0.5}, "data_order": "same",
         }))  # fmt: skip
         return 0
 

@@ -56,7 +56,6 @@ def test_without_the_whole_search_there_is_no_choice() -> None:
         expand("headline", GROUNDS["short"], TEXTS, None, values)
 
 
-@pytest.mark.parametrize(("grid", "task"), [("headlines", "mrpc"), ("headline", "mnli")])
-def test_unknown_names_are_refused(grid: str, task: str) -> None:
-    with pytest.raises(PADNetError, match="is not known: grids are search, headline"):
-        expand(grid, GROUNDS["short"], [task], None, {})
+def test_the_seed_of_the_search_is_not_reported() -> None:
+    with pytest.raises(PADNetError, match="the seed 0 is the search's"):
+        expand("headline", GROUNDS["short"], ["mrpc"], [0, 1], searched("short"))

@@ -30,7 +30,7 @@ def rows(code: str = "a", tasks: Sequence[str] = TEXTS, grids: Sequence[str] = t
             measures = dict.fromkeys(("combined_score", "matthews_correlation", "accuracy"), values[cell])
             found.append(Row(cell, code, {
                 "metrics": measures, "bytes": 1e8 * LEVELS[cell.method], "processor_seconds": 36.0, "device": "cpu",
-                "environment": ENVIRONMENT, "layer_ratios": {"one": 0.25, "two": 0.75},
+                "environment": ENVIRONMENT, "data_order": "same", "layer_ratios": {"one": 0.25, "two": 0.75},
             }))  # fmt: skip
     return found
 
@@ -114,5 +114,14 @@ def test_the_command_draws_fills_and_keeps_versions_apart(output: Path, capsys: 
 def test_without_rows_of_the_code_there_is_no_report(tmp_path: Path) -> None:
     for row in rows("0123456789ab", ["mrpc"], ["headline"]):
         append(tmp_path, row)
-    with pytest.raises(PADNetError, match=r"versions never mix: choose one with --code. .* 0123456789ab \(21 cells\)"):
+    with pytest.raises(PADNetError, match=r"of 0 versions of the code .* --code.* 0123456789ab \(21\)"):
         main(["report", "--output", str(tmp_path)])
+
+
+def test_rows_that_saw_the_data_in_another_order_are_told() -> None:
+    made = rows(tasks=["mrpc"], grids=["headline"])
+    assert "another order" not in sections(Board(made, GROUNDS["short"], TEXTS), "short", [])["short_origin"]
+    last = made[-1]
+    made[-1] = Row(last.cell, last.code, {**last.values, "data_order": "other"})
+    said = sections(Board(made, GROUNDS["short"], TEXTS), "short", [])["short_origin"]
+    assert "Cells that saw the data in another order than the rest: 1" in said
