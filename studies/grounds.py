@@ -1,6 +1,7 @@
 """What is trained on how much: the budget of every task, the same for all methods.
 
-"short" is for a CPU: 150 to 200 seconds of one core for a fully dynamic cell. "full" is for a GPU.
+"short" is for a CPU: a fully dynamic cell on MRPC, its dearest task, took four to five minutes of one core of a busy
+machine. "full" is for a GPU; nobody has run it yet.
 """
 
 from dataclasses import dataclass
