@@ -14,7 +14,7 @@ from studies.cell.tasks import TASKS
 SEARCH_SEED = 0
 """Of the search alone, so that no seed that is reported has chosen its own learning rate."""
 
-_LEARNING_RATES = {"run_glue": (1e-4, 2e-4, 4e-4), "run_image_classification": (1e-3, 3e-3, 1e-2)}
+_LEARNING_RATES = {"run_glue": (5e-5, 1e-4, 2e-4), "run_image_classification": (1e-3, 3e-3, 1e-2)}
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ TASKS = (*TEXTS, *IMAGES)
 
 
 def searched(ground: str) -> dict[Cell, float]:
-    """As if the middle learning rate were the best."""
+    """As if one learning rate were the best."""
     cells = [cell for task in TASKS for cell in GROUNDS[ground].search(task)]
     return {cell: float(cell.learning_rate in (2e-4, 3e-3)) for cell in cells}
 
