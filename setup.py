@@ -44,12 +44,13 @@ setup(
     license_files=["LICENSE"],
     python_requires=">=3.11",
     packages=find_packages(include=["padnet_hf", "padnet_hf.*"]),
-    package_data={"padnet_hf": ["py.typed", "hub/model_card_template.md"]},
+    package_data={"padnet_hf": ["__init__.pyi", "py.typed", "hub/model_card_template.md"]},
     entry_points={"console_scripts": ["padnet=padnet_hf.cli.app:main"]},
     install_requires=[
         "accelerate",  # transformers' Trainer, which IMPCallback hooks into, does not start without it
         "huggingface_hub>=2.4",
         "jinja2",  # model cards
+        "lazy_loader>=0.6",  # the first that keeps `padnet_hf.partition` the function, not the sub-package
         "numpy",
         "packaging",
         "rich",
@@ -58,6 +59,7 @@ setup(
         "tqdm",
         "transformers>=5.23",
         "typer",
+        "wrapt",
     ],
     extras_require={"examples": EXAMPLES, "peft": PEFT, "plots": PLOTS, "test": TEST},
     classifiers=[

@@ -11,8 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks.cells import Cell, Row, run_table
-from benchmarks.glue import SCRIPT
 from benchmarks.results import table as markdown
+
+SCRIPT = Path(__file__).parents[1] / "examples" / "glue" / "run_glue.py"
 
 # The share is reached in every layer, so that all experts' matrices are larger than the ranks.
 _PAD = ["--use_pad", "--dynamic_ratio", "0.5", "--imp_scope", "layer", "--imp_batches", "4"]

@@ -1,4 +1,4 @@
-"""Tables of training runs: each cell is one run of an example's script in a process of its own.
+"""A table of training runs: each cell is one run of an example's script in a process of its own.
 
 Finished cells are skipped, so a table that was stopped goes on where it was.
 """

@@ -7,7 +7,8 @@ per position where single elements were chosen, and every other parameter once.
 Load: from_pretrained, and reading every value once; "map" is from_pretrained alone, which maps the file into memory and
 reads next to nothing of it, whatever its size.
 First answer: a process from its start to its end, which imports, loads tokenizer and model, and answers one sentence.
-Import: processes that only import; "with Trainer" is what a training script imports of transformers anyway.
+Import: processes that only import: the packages, which bring names when they are first used, and what a training script
+uses.
 The files lie in a temporary folder and are in the operating system's memory when they are read.
 """
 
@@ -32,11 +33,13 @@ from padnet_hf.partition.layer import pad_weights
 BYTES, SAVE, LOAD, MAP, ANSWER, IMPORT = "file", "save", "load", "map", "first answer", "import"
 FORMULA, FILE = "formula", "weight file"
 VARIANTS = (DENSE, OURS, UNIT, ELEMENT)
+ALONE, WITH_OURS = "transformers", "transformers and padnet_hf"
+THEIR_NAMES, OUR_NAMES = "transformers' BERT and Trainer", "padnet_hf's BERT and Trainer"
 IMPORTS = {
-    "transformers": "import transformers",
-    "transformers with Trainer": "from transformers import AutoModel, Trainer",
-    "torch": "import torch",
-    "padnet_hf": "import padnet_hf",
+    ALONE: "import transformers",
+    WITH_OURS: "import transformers, padnet_hf",
+    THEIR_NAMES: "from transformers import BertForSequenceClassification, Trainer",
+    OUR_NAMES: "from padnet_hf import PADBertForSequenceClassification, PADTrainer",
 }
 WORDS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "fine", "film", "it", "takes", "all", "four", "leads")
 PROGRAM = """
@@ -55,7 +58,7 @@ TARGETS = [
     *(Target(f"load of {name}, to fully dynamic", LOAD, (name,), 0.60, OURS) for name in (UNIT, ELEMENT)),
     Target(
         "import padnet_hf over import transformers alone",
-        *(IMPORT, ("padnet_hf",), 0.150, "transformers"),
+        *(IMPORT, (WITH_OURS,), 0.150, ALONE),
         by="difference",
     ),
 ]
@@ -69,7 +72,7 @@ def jobs(quick: bool) -> Iterator[Job]:
         {"program": "python -c"},
         import_modules,
         1 if quick else 11,
-        ("transformers", "transformers with Trainer"),
+        (ALONE, THEIR_NAMES),
     )
     with tempfile.TemporaryDirectory() as name:
         case = {"model": f"BERT, {shape.num_hidden_layers} layers {shape.hidden_size}/{shape.intermediate_size}"}

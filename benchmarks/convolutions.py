@@ -33,7 +33,7 @@ SMALL = PADResNetConfig(
     num_labels=10,
     reduction=4,
 )
-"""The network of benchmarks/vision.py."""
+"""The small network that studies/ trains on images."""
 
 RESNET_50 = PADResNetConfig(num_labels=1000)
 

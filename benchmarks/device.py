@@ -1,5 +1,6 @@
 """The device that is measured: a CUDA device where there is one, the CPU elsewhere. The benches know no difference."""
 
+import ctypes
 import time
 from collections.abc import Callable
 from functools import cache
@@ -7,6 +8,9 @@ from pathlib import Path
 from typing import Literal
 
 import torch
+
+_M_MMAP_THRESHOLD = -3
+"""From malloc.h."""
 
 Clock = Literal["wall", "processor"]
 """Of a CPU: time that passes, or processor time of this process over all its threads, which others hardly disturb."""
@@ -42,6 +46,17 @@ def reset_peak() -> int:
         return torch.cuda.memory_allocated()
     Path("/proc/self/clear_refs").write_text("5")  # the documented way to reset VmHWM; Linux only
     return _resident("VmRSS")
+
+
+def return_freed_memory() -> None:
+    """From now on, have the C library give every freed block of a MiB or more back to the system at once.
+
+    What it keeps of freed blocks for the next ones is no small part of a peak of a few hundred MiB, and changes with
+    their order; giving back costs time.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # glibc's
+    if mallopt is not None:
+        mallopt(_M_MMAP_THRESHOLD, 1 << 20)
 
 
 def peak() -> int:

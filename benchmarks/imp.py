@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.comparison import Case, Job, Measured
-from benchmarks.device import Clock, device, peak, reset_peak, seconds_of
+from benchmarks.device import Clock, device, peak, reset_peak, return_freed_memory, seconds_of
 from benchmarks.fresh import each_in_fresh_process, in_fresh_process
 from benchmarks.targets import Target
 from benchmarks.timing import interleaved
@@ -198,6 +198,7 @@ def extra_memory(size: Size, name: str) -> dict[str, float]:
         SCORING: partial(score, model, inputs),
         PARTITION: partial(partition, model, [inputs], TWO_ROUNDS, progress=False),
     }
+    return_freed_memory()
     before = reset_peak()
     actions[name]()
     return {BEYOND: peak() - before}

@@ -11,7 +11,6 @@ from benchmarks.suite import BENCHES, bench_named
 from benchmarks.targets import judge, verdict_table
 
 TARGETS = "targets"
-_BLOCK = re.compile(r"(<!-- benchmarks: (\w+) -->\n).*?(<!-- /benchmarks -->)", re.DOTALL)
 
 
 def sections(folder: Path) -> dict[str, str]:
@@ -38,14 +37,15 @@ def as_document(found: Mapping[str, str]) -> str:
     return "\n\n".join(f"## {name}\n\n{text}" for name, text in found.items())
 
 
-def fill(path: Path, found: Mapping[str, str]) -> None:
-    """Put sections between `<!-- benchmarks: NAME -->` and `<!-- /benchmarks -->`; one without results stays."""
+def fill(path: Path, found: Mapping[str, str], source: str = "benchmarks") -> None:
+    """Put sections between `<!-- SOURCE: NAME -->` and `<!-- /SOURCE -->`; one without results stays."""
+    block_of_source = re.compile(rf"(<!-- {source}: (\w+) -->\n).*?(<!-- /{source} -->)", re.DOTALL)
 
     def replaced(block: re.Match[str]) -> str:
         begin, name, end = block.groups()
         return f"{begin}\n{found[name]}\n\n{end}" if name in found else block[0]
 
-    path.write_text(_BLOCK.sub(replaced, path.read_text()))
+    path.write_text(block_of_source.sub(replaced, path.read_text()))
 
 
 def _origin(found: Mapping[str, Any]) -> str:

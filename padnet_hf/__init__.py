@@ -1,64 +1,24 @@
 """Partially dynamic networks (PAD-Net, ACL 2023) for Hugging Face Transformers.
 
-Importing the package registers its models with transformers' Auto classes.
+The public names stand in __init__.pyi, and each is imported when it is first used. After importing the package,
+transformers' Auto classes know its models, whichever of the two is imported first.
 """
 
-from padnet_hf.adapters.lora import lora_config
-from padnet_hf.adapters.sparse import AdapterSparsity, restore_masks, sparsify_adapter
-from padnet_hf.errors import PADNetError
-from padnet_hf.layers.dynamic_conv import PADDynamicConv2d
-from padnet_hf.layers.kernel_attention import register_attention
-from padnet_hf.models.auto import register as _register
-from padnet_hf.models.pad_bert import (
-    PADBertConfig,
-    PADBertForMaskedLM,
-    PADBertForMultipleChoice,
-    PADBertForQuestionAnswering,
-    PADBertForSequenceClassification,
-    PADBertForTokenClassification,
-    PADBertModel,
-)
-from padnet_hf.models.pad_resnet import (
-    PADResNetBackbone,
-    PADResNetConfig,
-    PADResNetForImageClassification,
-    PADResNetModel,
-)
-from padnet_hf.partition import PADWeight, PartitionConfig, PartitionReport, partition, register_criterion
-from padnet_hf.training.calibration import CalibrationBatches
-from padnet_hf.training.callbacks import IMPCallback, TemperatureCallback
-from padnet_hf.training.trainer import PADTrainer
-from padnet_hf.version import __version__
+from threading import RLock
+from typing import Any
 
-_register()
+import lazy_loader
+from wrapt import register_post_import_hook
 
-__all__ = [
-    "AdapterSparsity",
-    "CalibrationBatches",
-    "IMPCallback",
-    "PADBertConfig",
-    "PADBertForMaskedLM",
-    "PADBertForMultipleChoice",
-    "PADBertForQuestionAnswering",
-    "PADBertForSequenceClassification",
-    "PADBertForTokenClassification",
-    "PADBertModel",
-    "PADDynamicConv2d",
-    "PADNetError",
-    "PADResNetBackbone",
-    "PADResNetConfig",
-    "PADResNetForImageClassification",
-    "PADResNetModel",
-    "PADTrainer",
-    "PADWeight",
-    "PartitionConfig",
-    "PartitionReport",
-    "TemperatureCallback",
-    "__version__",
-    "lora_config",
-    "partition",
-    "register_attention",
-    "register_criterion",
-    "restore_masks",
-    "sparsify_adapter",
-]
+_import_name, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+_importing = RLock()
+
+
+def __getattr__(name: str) -> Any:
+    with _importing:  # threads that import at the same time can meet each other's modules half done, transformers' too
+        return _import_name(name)
+
+
+register_post_import_hook(
+    "padnet_hf.models.registration:register_stand_ins", "transformers.models.auto.configuration_auto"
+)

@@ -1,4 +1,4 @@
-"""The example scripts in processes of their own, forked off one that has imported everything: starting one is cheap.
+"""Work in processes of its own, forked off one that has imported everything: starting one is cheap.
 
 Each has its own memory and files, is killed alone, and several make a process group, as under torchrun.
 """
@@ -36,10 +36,14 @@ class Ended:
     err: str
 
 
-def _child(script: str, argv: list[str], environment: Mapping[str, str], log: str, change: Change | None) -> None:
+def _child(environment: Mapping[str, str], log: str, work: Callable[..., None], *arguments: Any) -> None:
     os.environ.update(environment)
     for stream, suffix in ((1, "out"), (2, "err")):
         os.dup2(os.open(f"{log}.{suffix}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC), stream)
+    work(*arguments)
+
+
+def _run_script(script: str, argv: list[str], change: Change | None) -> None:
     PartitionReport.plot = lambda report, path: None  # a picture takes longer than a run
     module = importlib.import_module(script)
     if change is not None:
@@ -52,13 +56,42 @@ def _child(script: str, argv: list[str], environment: Mapping[str, str], log: st
 def forks() -> Iterator[Any]:
     """A multiprocessing context whose processes are forked off one with both scripts imported."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([*SCRIPTS, "padnet_hf", "transformers.models.auto.tokenization_auto", "pytest"])
+    context.set_forkserver_preload(
+        [*SCRIPTS, "padnet_hf.models.auto", "transformers.models.auto.tokenization_auto", "pytest"]
+    )
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), *map(str, SCRIPTS.values())]))
         patch.setenv("OMP_NUM_THREADS", "1")
         patch.setenv("HF_HUB_OFFLINE", "1")
         patch.setenv("TOKENIZERS_PARALLELISM", "false")
         yield context
+
+
+def start_group(context: Any, folder: Path, processes: int, work: Callable[..., None], *arguments: Any) -> list[Ended]:
+    """Do this work in so many processes of one group; when one fails the others are ended, as by torchrun.
+
+    folder: for what the processes print.
+    """
+    started = []
+    port = _free_port()
+    for rank in range(processes):
+        log = str(folder / f"process{rank}")
+        target = (_group(rank, processes, port), log, work, *arguments)
+        started.append((log, context.Process(target=_child, args=target)))
+    for _, process in started:
+        process.start()
+    _wait([process for _, process in started])
+    return [
+        Ended(process.exitcode, Path(f"{log}.out").read_text(), Path(f"{log}.err").read_text())
+        for log, process in started
+    ]
+
+
+def run_group(context: Any, folder: Path, processes: int, work: Callable[..., None], *arguments: Any) -> list[Ended]:
+    """The same, and every process has to end well."""
+    ended = start_group(context, folder, processes, work, *arguments)
+    assert [one.code for one in ended] == [0] * processes, "\n".join(one.err for one in ended)
+    return ended
 
 
 @dataclass
@@ -75,25 +108,13 @@ class Script:
 
     def start(self, *options: str, processes: int = 1, change: Change | None = None) -> list[Ended]:
         """Run it to the end in so many processes of one group; when one fails the others are ended, as by torchrun."""
-        started = []
-        port = _free_port()
-        for rank in range(processes):
-            log = str(self.folder / f"process{rank}")
-            arguments = (self.name, [*self.common, *options], _group(rank, processes, port), log, change)
-            started.append((log, self.context.Process(target=_child, args=arguments)))
-        for _, process in started:
-            process.start()
-        _wait([process for _, process in started])
-        return [
-            Ended(process.exitcode, Path(f"{log}.out").read_text(), Path(f"{log}.err").read_text())
-            for log, process in started
-        ]
+        arguments = (self.name, [*self.common, *options], change)
+        return start_group(self.context, self.folder, processes, _run_script, *arguments)
 
     def run(self, *options: str, processes: int = 1, change: Change | None = None) -> list[Ended]:
         """The same, and every process has to end well."""
-        ended = self.start(*options, processes=processes, change=change)
-        assert [one.code for one in ended] == [0] * processes, "\n".join(one.err for one in ended)
-        return ended
+        arguments = (self.name, [*self.common, *options], change)
+        return run_group(self.context, self.folder, processes, _run_script, *arguments)
 
 
 def _free_port() -> int:

@@ -49,8 +49,8 @@ class DataArguments:
     text_pair_column: str | None = option("Column of the second text in your files.")
     label_column: str = option("Column of the labels in your files; floats mean regression.", "label")
     max_seq_length: int = option("Longer inputs are cut to this many tokens; shorter ones padded per batch.", 128)
-    max_train_samples: int | None = option("Use only the first so many training examples.")
-    max_eval_samples: int | None = option("Use only the first so many validation examples.")
+    max_train_samples: int | None = option("Use only so many training examples, drawn always alike.")
+    max_eval_samples: int | None = option("Use only so many validation examples, drawn always alike.")
     max_predict_samples: int | None = option("Predict only the first so many test examples.")
     overwrite_output_dir: bool = option("Remove an earlier run of this script from --output_dir first.", False)
 

@@ -10,6 +10,7 @@ import logging
 from dataclasses import asdict, replace
 from typing import Any
 
+import pandas as pd
 from transformers import PreTrainedModel, set_seed
 
 from glue_arguments import Arguments, DataArguments, makes_model, parse, recorded_options
@@ -98,9 +99,8 @@ def prepare(
         data = replace(data, metric="regression")  # without training data only the model knows
     tokenizer = load_tokenizer(source, model_arguments)
     check_length(config, tokenizer, data_arguments)
-    limits = sample_limits(data, data_arguments)
     sets = {
-        split: tokenise(data.splits[split], tokenizer, fields, data_arguments.max_seq_length, limits[split])
+        split: tokenise(limited(data, split, data_arguments), tokenizer, fields, data_arguments.max_seq_length)
         for split in wanted_splits(data, roles)
     }
     logger.info("%s: %s", data.name, ", ".join(f"{len(rows):,} {split}" for split, rows in sets.items()))
@@ -115,13 +115,17 @@ def prepare(
     return Job(trainer, data, sets, names, source, is_as_loaded=is_same(config, model.config))
 
 
-def sample_limits(data: TextData, arguments: DataArguments) -> dict[str, int | None]:
-    """How many examples to take of every split."""
-    return {
-        "train": arguments.max_train_samples,
-        **dict.fromkeys(data.eval_splits, arguments.max_eval_samples),
-        **dict.fromkeys(data.test_splits, arguments.max_predict_samples),
-    }
+def limited(data: TextData, split: str, arguments: DataArguments) -> pd.DataFrame:
+    """The rows of a split that the options leave; for a part of them, always the same ones.
+
+    Tasks are often sorted by source, so what trains or measures is drawn at random. Of what is to be predicted it is
+    the first rows: the answers are numbered.
+    """
+    rows = data.splits[split]
+    if split in data.test_splits:
+        return rows if arguments.max_predict_samples is None else rows.head(arguments.max_predict_samples)
+    size = arguments.max_train_samples if split == "train" else arguments.max_eval_samples
+    return rows if size is None or size >= len(rows) else rows.sample(size, random_state=0)
 
 
 def task_measures(job: Job, metrics: dict[str, float]) -> dict[str, float]:

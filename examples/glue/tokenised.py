@@ -12,16 +12,14 @@ def tokenise(
     tokenizer: PreTrainedTokenizerBase,
     fields: dict[str, Any],
     max_length: int,
-    max_samples: int | None = None,
 ) -> Dataset:
-    """Token ids of the first `max_samples` rows, cut to `max_length` but not padded, and `label` where there is one.
+    """Token ids of all rows, cut to `max_length` but not padded, and `label` where there is one.
 
     `fields` is what `label_fields` returned: it gives the number of a label's name.
     """
-    rows = table if max_samples is None else table.head(max_samples)
-    texts = [rows[name].tolist() for name in ("text", "text_pair") if name in rows]
+    texts = [table[name].tolist() for name in ("text", "text_pair") if name in table]
     columns = dict(tokenizer(*texts, truncation=True, max_length=max_length))
-    if "label" in rows:
+    if "label" in table:
         numbers = fields.get("label2id")
-        columns["label"] = [numbers[str(label)] if numbers else float(label) for label in rows["label"]]
+        columns["label"] = [numbers[str(label)] if numbers else float(label) for label in table["label"]]
     return Dataset.from_dict(columns)

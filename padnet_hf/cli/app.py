@@ -1,24 +1,22 @@
-"""The commands of `padnet`: what they take, what they print. What they do stands in hub/ and beside this module."""
+"""The commands of `padnet`: what they take, what they print. What they do stands in hub/ and beside this module.
+
+Each imports that when it runs, so that help comes without waiting for torch.
+"""
 
 import json
 import logging
 import sys
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.console import Console
 
-from padnet_hf.cli.calibration_data import calibration_batches
-from padnet_hf.cli.converting import check_target, load, make_dense, partition_into, upcycle
 from padnet_hf.errors import PADNetError
-from padnet_hf.hub.inspection import Inspection, inspect_checkpoint
-from padnet_hf.hub.model_card import CARD
-from padnet_hf.hub.publishing import Repository, describe
-from padnet_hf.hub.values import non_finite
-from padnet_hf.partition.config import PartitionConfig
-from padnet_hf.partition.criteria import criterion_named
 from padnet_hf.version import __version__
+
+if TYPE_CHECKING:
+    from padnet_hf.hub.inspection import Inspection
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -66,6 +64,9 @@ def inspect(
 
     Example: `padnet inspect org/pad-bert-moe-50 --plot partition.png`
     """
+    from padnet_hf.hub.inspection import inspect_checkpoint
+    from padnet_hf.hub.values import non_finite
+
     found = inspect_checkpoint(source, revision=revision, token=token)
     if plot is not None:
         found.report.plot(plot)
@@ -79,7 +80,7 @@ def inspect(
         console.print("\n".join(["", *(listed or ["all values are finite"])]), markup=False)
 
 
-def _headline(found: Inspection) -> str:
+def _headline(found: "Inspection") -> str:
     record, files = found.report.record, "1 file" if found.num_files == 1 else f"{found.num_files} files"
     how = "fully dynamic"
     if record is not None:
@@ -109,6 +110,8 @@ def upcycle_command(
 
     Example: `padnet upcycle bert-base-uncased bert-moe --num-experts 8`
     """
+    from padnet_hf.cli.converting import check_target, upcycle
+
     check_target(target, overwrite)
     given = {
         "num_experts": num_experts,
@@ -148,6 +151,11 @@ def partition_command(
 
     Example: `padnet partition bert-moe pad-bert --data reviews.csv --dynamic-ratio 0.5 --granularity unit`
     """
+    from padnet_hf.cli.calibration_data import calibration_batches
+    from padnet_hf.cli.converting import check_target, load, partition_into
+    from padnet_hf.partition.config import PartitionConfig
+    from padnet_hf.partition.criteria import criterion_named
+
     check_target(target, overwrite)
     config = PartitionConfig(
         dynamic_ratio=dynamic_ratio,
@@ -178,6 +186,8 @@ def to_dense(source: Source, target: Target, overwrite: Overwrite = False) -> No
 
     Example: `padnet to-dense pad-bert bert`
     """
+    from padnet_hf.cli.converting import check_target, make_dense
+
     check_target(target, overwrite)
     model = make_dense(source, target)
     console.print(f"{target}: {type(model).__name__}, {model.num_parameters():,} parameters", markup=False)
@@ -192,8 +202,8 @@ def card(
 
     Example: `padnet card runs/glue --repository org/pad-bert-moe-50`
     """
-    _describe(folder, repository or folder.resolve().name)
-    console.print(f"{folder / CARD}", markup=False)
+    written = _describe(folder, repository or folder.resolve().name)
+    console.print(f"{written}", markup=False)
 
 
 @app.command()
@@ -210,6 +220,8 @@ def push(
 
     Example: `padnet push runs/glue org/pad-bert-moe-50`
     """
+    from padnet_hf.hub.publishing import Repository
+
     _check_folder(folder)
     there = Repository(repository, private=private, token=token, revision=revision)
     _describe(folder, there.name, there.card())
@@ -217,17 +229,23 @@ def push(
     console.print(info.pr_url or info.commit_url, markup=False)
 
 
-def _check_folder(folder: Path) -> Inspection:
+def _check_folder(folder: Path) -> "Inspection":
+    from padnet_hf.hub.inspection import inspect_checkpoint
+
     if not folder.is_dir():
         raise PADNetError(f"{str(folder)!r} is not a folder: give one with config.json and model.safetensors.")
     return inspect_checkpoint(folder)
 
 
-def _describe(folder: Path, repository: str, remote_card: str | None = None) -> None:
-    """Write card, report and picture; a card in the folder comes before one in the repository."""
+def _describe(folder: Path, repository: str, remote_card: str | None = None) -> Path:
+    """Write card, whose path it returns, report and picture; a card in the folder comes before one on the Hub."""
+    from padnet_hf.hub.model_card import CARD
+    from padnet_hf.hub.publishing import describe
+
     found, path = _check_folder(folder), folder / CARD
     existing = path.read_text(encoding="utf-8") if path.exists() else remote_card
     describe(folder, found.config, found.report, repository=repository, existing=existing)
+    return path
 
 
 def _print_json(content: Any) -> None:

@@ -12,6 +12,7 @@ from typing import NamedTuple, Protocol
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.distributed.device_mesh import DeviceMesh
 from transformers.activations import ACT2FN
 from transformers.integrations.moe import ALL_EXPERTS_FUNCTIONS
 
@@ -49,7 +50,7 @@ class BuiltExperts:
     has_post_expert_norm: bool = False
     is_transposed: bool = False
     is_concatenated: bool = True
-    _is_expert_parallel: bool = False
+    _is_expert_parallel: bool = False  # whether an index may be num_experts, for an expert on another process
 
     @property
     def num_experts(self) -> int:
@@ -126,6 +127,21 @@ class PADExperts(nn.Module):
         return all(weight.is_static for weight in self.weights)
 
     @property
+    def num_experts(self) -> int:
+        """Experts on this process."""
+        return self.weights.up_proj.num_own_copies
+
+    @property
+    def is_sharded(self) -> bool:
+        """Whether other experts are on other processes."""
+        return self.weights.up_proj.mesh is not None
+
+    def shard(self, mesh: DeviceMesh) -> None:
+        """Spread the experts over the processes of `mesh`. Raises PADNetError if they cannot be spread evenly."""
+        for weight in self.weights:
+            weight.shard(mesh)
+
+    @property
     def has_static_units(self) -> bool:
         """Whether a static network stands beside the experts."""
         up = self.weights.up_proj
@@ -133,59 +149,67 @@ class PADExperts(nn.Module):
 
     def forward(self, hidden: Tensor, index: Tensor, weights: Tensor) -> Tensor:
         """hidden (T, H), index (T, K) chosen experts, weights (T, K) gates summing to one -> (T, H)."""
-        return call_inside(self._modules_of_weights(), partial(self._compute, hidden, index, weights))
+        if self.is_static:
+            return self.static_network(hidden)
+        return call_inside(self._modules_of_weights(), partial(self._mixture, hidden, index, weights))
 
-    def _compute(self, hidden: Tensor, index: Tensor, weights: Tensor) -> Tensor:
+    def _mixture(self, hidden: Tensor, index: Tensor, weights: Tensor) -> Tensor:
         hidden = in_autocast_dtype(hidden)
         dtype = hidden.dtype
-        own = self.weights
-        if self.is_static:
-            up, up_bias, down, down_bias = (weight.static.to(dtype) for weight in own)
-            return F.linear(self.act_fn(F.linear(hidden, up, up_bias)), down, down_bias)
         if self.has_static_units:
             return self._units(hidden, index, weights)
+        own = self.weights
         if self._implementation(hidden.device) is experts_loop:
-            experts = BuiltExperts(
-                up_proj=own.up_proj,
-                up_proj_bias=own.up_proj_bias.build(),
-                down_proj=own.down_proj,
-                down_proj_bias=own.down_proj_bias.build(),
-                act_fn=self.act_fn,
-            )
-            return self._routed(experts, hidden, index, weights)
+            packed = {"up_proj": own.up_proj, "down_proj": own.down_proj}
+            built = {"up_proj_bias": own.up_proj_bias.build(), "down_proj_bias": own.down_proj_bias.build()}
+            return self._routed(packed | built, hidden, index, weights)
         # Autograd keeps nothing of what is built when it is built again in the backward pass, so its memory can serve
         # the next layer.
         is_kept = torch.is_grad_enabled() and not self.rebuild_in_backward
         named = own._asdict().items()
         built = {name: w.build(None if is_kept else f"built {name}").to(dtype) for name, w in named}
         with self._rebuilt(built):
-            return self._routed(BuiltExperts(**built, act_fn=self.act_fn), hidden, index, weights)
+            return self._routed(built, hidden, index, weights)
+
+    def static_network(self, hidden: Tensor) -> Tensor:
+        """What every expert computes when nothing is dynamic, (T, H) -> (T, H)."""
+        return call_inside(self._modules_of_weights(), partial(self._static_network, hidden))
+
+    def _static_network(self, hidden: Tensor) -> Tensor:
+        hidden = in_autocast_dtype(hidden)
+        up, up_bias, down, down_bias = (weight.static.to(hidden.dtype) for weight in self.weights)
+        return F.linear(self.act_fn(F.linear(hidden, up, up_bias)), down, down_bias)
 
     def _units(self, hidden: Tensor, index: Tensor, weights: Tensor) -> Tensor:
         """The unit partition. Scale factors go to the smallest tensor that carries them: activations, biases, gates."""
         dtype = hidden.dtype
         up, up_bias, down, down_bias = self.weights
         (up_d, up_s), (bias_d, bias_s), (down_d, down_s) = up.scales(), up_bias.scales(), down.scales()
-        inner = self.act_fn(F.linear(hidden, (up.static * up_s).to(dtype), (up_bias.static * bias_s).to(dtype)))
-        static = F.linear(inner, (down.static * down_s).to(dtype))
-        dynamic = BuiltExperts(
-            up_proj=up.dynamic.to(dtype),
-            up_proj_bias=(up_bias.dynamic * bias_d).to(dtype),
-            down_proj=down.dynamic.to(dtype),
-            down_proj_bias=(down_bias.build() / down_d).to(dtype),
-            act_fn=self.act_fn,
-        )
-        return static + self._routed(dynamic, hidden * up_d.to(dtype), index, weights * down_d)
+        up_static, up_bias_static = up.shared_static * up_s, up_bias.shared_static * bias_s
+        inner = self.act_fn(F.linear(hidden, up_static.to(dtype), up_bias_static.to(dtype)))
+        static = F.linear(inner, (down.shared_static * down_s).to(dtype))
+        dynamic = {
+            "up_proj": up.own_dynamic.to(dtype),
+            "up_proj_bias": (up_bias.own_dynamic * bias_d).to(dtype),
+            "down_proj": down.own_dynamic.to(dtype),
+            "down_proj_bias": (down_bias.build() / down_d).to(dtype),
+        }
+        routed = self._routed(dynamic, hidden * up_d.to(dtype), index, weights * down_d)
+        if self.is_sharded:
+            # These gates are those of this process's experts, and what the processes give is added up, so the static
+            # network is in the sum once. As a token's gates sum to one, it has no gradient to give them.
+            static = static * weights.detach().sum(dim=-1, keepdim=True).to(dtype)
+        return static + routed
 
-    def _routed(self, experts: BuiltExperts, hidden: Tensor, index: Tensor, weights: Tensor) -> Tensor:
+    def _routed(self, tensors: dict[str, Tensor | PADWeight], hidden: Tensor, index: Tensor, weights: Tensor) -> Tensor:
+        experts = BuiltExperts(**tensors, act_fn=self.act_fn, _is_expert_parallel=self.is_sharded)
         return self._implementation(hidden.device)(experts, hidden, index, weights.to(hidden.dtype))
 
     def _implementation(self, device: torch.device) -> Callable[..., Tensor]:
         name = self.config._experts_implementation
         if name == BY_DEVICE:
-            aligned = all(
-                size % 8 == 0 for size in self.weights.up_proj.shape
-            )  # grouped_mm needs rows of whole 16 bytes
+            sizes = self.weights.up_proj.shape
+            aligned = all(size % 8 == 0 for size in sizes)  # grouped_mm needs rows of whole 16 bytes
             name = "eager" if device.type == "cpu" or not aligned else "grouped_mm"
         return ALL_EXPERTS_FUNCTIONS.get_interface(name, experts_loop)
 

@@ -38,6 +38,8 @@ class PADFeedForward(PADLayer):
         """hidden (..., H) -> (..., H); token_mask (...) is zero for padding, which the balance loss leaves out."""
         tokens = hidden.reshape(-1, hidden.shape[-1])
         _, weights, index, _ = self.router(tokens, token_mask, balance)
+        if self.experts.is_static:  # no expert to send tokens to, should they be on several processes
+            return self.experts.static_network(tokens).view(hidden.shape)
         return self.experts(tokens, index, weights).view(hidden.shape)
 
     def unit_group(self) -> MaskGroup:

@@ -1,14 +1,6 @@
-"""Makes transformers' Auto classes know the PAD models, and finds the PAD model for a dense one."""
+"""Finds the PAD model for a dense one."""
 
-import transformers
-from transformers import (
-    AutoConfig,
-    AutoImageProcessor,
-    AutoTokenizer,
-    BertTokenizer,
-    ConvNextImageProcessorPil,
-    PreTrainedConfig,
-)
+from transformers import PreTrainedConfig
 
 from padnet_hf.errors import PADNetError
 from padnet_hf.models import pad_bert, pad_resnet
@@ -16,18 +8,6 @@ from padnet_hf.models.pad_model import PADModelMixin
 
 _FAMILIES = {pad_bert.PADBertConfig: pad_bert, pad_resnet.PADResNetConfig: pad_resnet}
 _CLASSIFIERS = ("AutoModelForSequenceClassification", "AutoModelForImageClassification")
-
-
-def register() -> None:
-    """Register every PAD configuration, model and tokenizer; calling it again changes nothing."""
-    for config, family in _FAMILIES.items():
-        AutoConfig.register(config.model_type, config, exist_ok=True)
-        for auto_class, name in config.auto_classes.items():
-            if auto_class != "AutoConfig":
-                getattr(transformers, auto_class).register(config, getattr(family, name), exist_ok=True)
-    AutoTokenizer.register(pad_bert.PADBertConfig, tokenizer_class=BertTokenizer, exist_ok=True)
-    processors = {"pil": ConvNextImageProcessorPil}  # ResNet's own; its other variant needs torchvision
-    AutoImageProcessor.register(pad_resnet.PADResNetConfig, image_processor_classes=processors, exist_ok=True)
 
 
 def pad_class_for(dense: PreTrainedConfig, *, classifier: bool = False) -> type[PADModelMixin]:

@@ -21,6 +21,7 @@ from padnet_hf.hub.downloads import check_downloads
 from padnet_hf.hub.headers import check_headers, check_inside, read_headers
 from padnet_hf.hub.publishing import Repository, describe
 from padnet_hf.hub.whole_files import filled_whole
+from padnet_hf.models.parallel import PADParallelMixin
 from padnet_hf.partition.layer import hash_masks, mask_groups, pad_weights
 from padnet_hf.partition.packing import unpack_mask
 from padnet_hf.partition.weight import Granularity
@@ -29,7 +30,7 @@ from padnet_hf.version import __version__
 _PUSH_OPTIONS = ("commit_message", "commit_description", "private", "revision", "create_pr", "tags", "token")
 
 
-class PADCheckpointMixin(PreTrainedModel):
+class PADCheckpointMixin(PADParallelMixin):
     """save_pretrained and from_pretrained of PAD models."""
 
     def save_pretrained(
@@ -38,11 +39,12 @@ class PADCheckpointMixin(PreTrainedModel):
         """transformers' save_pretrained; a folder's earlier files stay until all new ones are there.
 
         Beside the weights, the folder gets the file of code that `trust_remote_code=True` runs: an import of this
-        package.
+        package. Of a sharded model every process calls it, and none returns before the files are there.
         Raises PADNetError if the files cannot be written.
         """
         if kwargs.get("distributed_checkpoint") or not self.should_save_on_this_rank(is_main_process):
             super().save_pretrained(save_directory, is_main_process, *args, **kwargs)
+            self.wait_for_all()
             return
         push, repo_id = kwargs.pop("push_to_hub", False), kwargs.pop("repo_id", Path(save_directory).name)
         to_hub = {name: kwargs.pop(name) for name in _PUSH_OPTIONS if name in kwargs}
@@ -53,6 +55,7 @@ class PADCheckpointMixin(PreTrainedModel):
         with filled_whole(Path(save_directory)) as folder:
             super().save_pretrained(folder, is_main_process, *args, **kwargs)
             write_shim(folder, self.config.auto_classes)
+        self.wait_for_all()
         if push:
             self.push_to_hub(repo_id, **to_hub)
 

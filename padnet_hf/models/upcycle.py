@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from padnet_hf.errors import PADNetError
 from padnet_hf.partition.layer import pad_layers, pad_weights
+from padnet_hf.partition.shards import is_sharded
 
 
 def dense_name(name: str, names: Mapping[str, str]) -> str:
@@ -43,7 +44,12 @@ def load_copies(model: nn.Module, dense: Mapping[str, Tensor], names: Mapping[st
 
 
 def merged_state(model: nn.Module, names: Mapping[str, str]) -> dict[str, Tensor]:
-    """The state dict of the dense model that this one equals. Raises PADNetError where copies differ."""
+    """The state dict of the dense model that this one equals. Raises PADNetError where copies differ, or are spread."""
+    if is_sharded(model.parameters()):
+        raise PADNetError(
+            f"the parameters of this {type(model).__name__} are spread over processes: save it, and load that in one "
+            "process to make it dense."
+        )
     own = _own_parameters(model)
     state = {name: tensor for name, tensor in model.state_dict().items() if name not in own}
     for name, weight in pad_weights(model).items():

@@ -16,6 +16,7 @@ from padnet_hf.partition.packing import unpack_mask
 from padnet_hf.partition.processes import failing_together, from_all
 from padnet_hf.partition.report import PartitionReport, report
 from padnet_hf.partition.scoring import Batch, no_trace, score_parameters, take
+from padnet_hf.partition.shards import is_sharded
 from padnet_hf.partition.trial import trials
 
 
@@ -43,7 +44,8 @@ def partition(
         What became of every layer, and sizes before and after.
 
     Raises:
-        PADNetError: no PAD layers, partitioned already, no batches, a batch without or with a non-finite loss.
+        PADNetError: no PAD layers, partitioned already, parameters sharded (tensor or expert parallelism, FSDP2), no
+            batches, a batch without or with a non-finite loss.
     """
     config = config or PartitionConfig()
     _check_model(model)
@@ -77,6 +79,11 @@ def _check_model(model: nn.Module) -> None:
         raise PADNetError(
             f"{type(model).__name__} has no dynamic layers to partition; build one first, for instance with "
             "PADBertForSequenceClassification.from_dense(...)."
+        )
+    if is_sharded(model.parameters()):
+        raise PADNetError(
+            f"the parameters of this {type(model).__name__} are spread over processes, but a partition looks at whole "
+            "weights: call partition() first, save the model, and load that with its DistributedConfig (or start FSDP)."
         )
     partitioned = [name for name, weight in weights.items() if not weight.is_fully_dynamic]
     if partitioned or getattr(model, "is_partitioned", False):

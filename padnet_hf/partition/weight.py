@@ -8,6 +8,7 @@ from typing import Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.device_mesh import DeviceMesh
 
 from padnet_hf.errors import PADNetError
 from padnet_hf.partition.packing import (
@@ -25,6 +26,7 @@ from padnet_hf.partition.packing import (
     unpacked_copies,
 )
 from padnet_hf.partition.scratch import scratch
+from padnet_hf.partition.shards import shard_copies, summed_in_backward
 
 Granularity = Literal["element", "unit"]
 
@@ -66,12 +68,13 @@ class PADWeight(nn.Module):
         self, num_copies: int, shape: tuple[int, ...], *, unit_dim: int | None = None, ordered: bool = True
     ) -> None:
         super().__init__()
-        self.num_copies = num_copies
+        self.num_copies = self.num_own_copies = num_copies
         self.shape = torch.Size(shape)
         self.unit_dim = unit_dim
         self.ordered = ordered
         self.granularity: Granularity = "element"
         self.cache = False
+        self.mesh: DeviceMesh | None = None
         self._cached: tuple[tuple[int, ...], Tensor] | None = None
         self._indexed: tuple[Tensor, Tensor, Tensor] | None = None
         for name in ("dynamic", "static", "phi"):
@@ -214,6 +217,35 @@ class PADWeight(nn.Module):
             state["phi"].zero_()
         self.become(state, granularity)
 
+    # On several processes
+
+    def shard(self, mesh: DeviceMesh) -> None:
+        """Spread the copies over the processes of `mesh`, which hold equal ones; static values stay whole in each.
+
+        From then on `build`, `linear` and `packed` are about this process's copies. The gradients that they give for
+        static values and phi are summed over the processes, so that these stay equal.
+        Raises PADNetError if the copies cannot be spread evenly.
+        """
+        own, rest = divmod(self.num_copies, mesh.size())
+        if rest:
+            raise PADNetError(
+                f"{self.num_copies} copies (experts) cannot be spread evenly over {mesh.size()} processes: take a "
+                f"number of processes that divides {self.num_copies}, or leave them whole (ep_size=1)."
+            )
+        if self.dynamic is not None:
+            self.dynamic = shard_copies(self.dynamic, mesh)
+        self.mesh, self.num_own_copies = mesh, own
+
+    @property
+    def own_dynamic(self) -> Tensor:
+        """`dynamic`, as far as this process holds it."""
+        return self.dynamic if self.mesh is None else self.dynamic.to_local()
+
+    @property
+    def shared_static(self) -> Tensor:
+        """`static`, for a computation in which every process uses its own copies."""
+        return summed_in_backward(self.static, self.mesh)
+
     # What it computes
 
     def forward(self, compute: Callable[[], Result]) -> Result:
@@ -225,7 +257,7 @@ class PADWeight(nn.Module):
         if self.phi is None:
             one = self.values.new_ones(())
             return one, one
-        scale_dynamic = 2 * torch.sigmoid(self.phi.squeeze(0))
+        scale_dynamic = 2 * torch.sigmoid(summed_in_backward(self.phi, self.mesh).squeeze(0))
         return scale_dynamic, 2 - scale_dynamic
 
     def build(self, scratch_for: str | None = None) -> Tensor:
@@ -238,7 +270,7 @@ class PADWeight(nn.Module):
             scratch_for: a purpose; on a CPU, what is built then holds only until something is built for it again.
         """
         if self.is_fully_dynamic:
-            return self.dynamic
+            return self.own_dynamic
         if not self.cache or torch.is_grad_enabled():
             self._cached = None
             return self._build(scratch_for)
@@ -249,11 +281,11 @@ class PADWeight(nn.Module):
 
     def _build(self, scratch_for: str | None = None) -> Tensor:
         if self.is_static:
-            return self.static.expand(self.num_copies, *self.shape)
+            return self.shared_static.expand(self.num_own_copies, *self.shape)
         memory, packed = None, self.packed()
         if scratch_for is not None and self.values.device.type == "cpu":
-            memory = scratch(scratch_for, self.num_copies * self.shape.numel(), self.values.dtype)
-        return merge(*packed, memory).view(self.num_copies, *self.shape)
+            memory = scratch(scratch_for, self.num_own_copies * self.shape.numel(), self.values.dtype)
+        return merge(*packed, memory).view(self.num_own_copies, *self.shape)
 
     def mix(self, shares: Tensor) -> Tensor:
         """A weight per sample, (B, *shape), whose dynamic part is the sum of the copies times `shares` (B, E)."""
@@ -281,8 +313,9 @@ class PADWeight(nn.Module):
     def packed(self) -> Packed:
         """Its values as element-wise ones, whatever the granularity; without static part if fully dynamic."""
         if self.is_fully_dynamic:
-            return Packed(self.dynamic.flatten(1))
-        return Packed(self.dynamic.flatten(1), self.static.flatten(), *self.scales(), *self._element_positions())
+            return Packed(self.own_dynamic.flatten(1))
+        values = (self.own_dynamic.flatten(1), self.shared_static.flatten())
+        return Packed(*values, *self.scales(), *self._element_positions())
 
     def positions(self) -> tuple[Tensor, Tensor]:
         """Positions of dynamic and of static candidates, in rising order, int32, worked out once and kept."""

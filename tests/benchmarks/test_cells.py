@@ -1,11 +1,9 @@
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 
-from benchmarks import glue, vision
 from benchmarks.cells import Cell, run_table, stored_parameters
 
 SCRIPT = """
@@ -35,15 +33,3 @@ def test_a_finished_cell_is_not_run_again(tmp_path: Path, capsys: pytest.Capture
     assert (output / "d" / "a_method_0.5" / "cell.json").exists()
     assert "2 rows" in capsys.readouterr().out
     assert stored_parameters(output / "d" / "a_method_0.5") == torch.Size((3, 4)).numel()
-
-
-@pytest.mark.parametrize("module", [glue, vision])
-def test_every_cell_has_its_own_folder_and_a_row(module: object) -> None:
-    names = list(module.TASKS if module is glue else module.DATA)
-    make: Callable[..., object] = module.cells
-    cells = list(make(names, list(module.METHODS), "data", ["--seed", "1"]))
-    assert len({tuple(cell.names.values()) for cell in cells}) == len(cells) == 4 * len(names)
-    values = {"parameters": 1_000_000, "bytes": 2_000_000, "processor_seconds": 3.0}
-    rows = [{**cell.names, **cell.notes, **dict.fromkeys(cell.measures, 0.5), **values} for cell in cells]
-    assert module.table(rows).count("| 50.0") == len(cells)
-    assert all(cell.arguments[-2:] == ["--seed", "1"] for cell in cells)

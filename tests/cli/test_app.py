@@ -30,6 +30,15 @@ def test_the_installed_command_runs_and_a_mistake_is_one_line(tmp_path: Path) ->
     assert re.fullmatch(r"error: '.*' is not a PAD checkpoint that can be read: [^\n]+\n", done.stderr)
 
 
+def test_help_comes_without_waiting_for_torch() -> None:
+    program = (
+        "import sys; from padnet_hf.cli.app import app; app(standalone_mode=False); assert 'torch' not in sys.modules"
+    )
+    done = subprocess.run([sys.executable, "-c", program, "--help"], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert all(command in done.stdout for command in COMMANDS)
+
+
 def test_only_the_result_stands_on_stdout(dynamic_folders: dict, data: dict, tmp_path: Path) -> None:
     """So that --json can be piped: what loading, scoring and saving have to say goes to stderr."""
     options = ("--rounds", 1, "--data", data["bert"], "--json")

@@ -1,11 +1,62 @@
-"""What no test has run is not offered: see docs/reliability.md for what stands in the way."""
+"""What the configurations' plans name, and what models refuse before any process is asked: see test_sharded.py."""
+
+from typing import Any
 
 import pytest
+import torch
+from transformers import PreTrainedModel
+from transformers.distributed import DistributedConfig
+from transformers.distributed.parallel_utils import ALL_PARALLEL_STYLES, replace_layer_number_by_wildcard
 
-from padnet_hf import PADBertConfig, PADResNetConfig
+from padnet_hf import (
+    PADBertConfig,
+    PADBertForMaskedLM,
+    PADBertModel,
+    PADNetError,
+    PADResNetConfig,
+    PADResNetForImageClassification,
+)
 
 
-@pytest.mark.parametrize("config", [PADBertConfig, PADResNetConfig])
-@pytest.mark.parametrize("plan", ["tp", "ep", "pp"])
-def test_no_configuration_has_a_plan_for_splitting_layers_over_processes(config: type, plan: str) -> None:
-    assert not getattr(config(), f"base_model_{plan}_plan", None)
+def empty(model_class: type[PreTrainedModel] = PADBertModel, **fields: Any) -> PreTrainedModel:
+    with torch.device("meta"):
+        return model_class(model_class.config_class(**fields))
+
+
+@pytest.mark.parametrize("moe_layers", [None, [0, 2]])
+def test_every_rule_of_a_plan_names_a_style_and_a_part_of_the_model(moe_layers: list[int] | None) -> None:
+    model = empty(PADBertForMaskedLM, num_hidden_layers=3, moe_layers=moe_layers)
+    parts = [name for name, _ in (*model.named_modules(), *model.named_parameters(remove_duplicate=False))]
+    names = set(map(replace_layer_number_by_wildcard, parts))
+    for plan in (model.tp_plan, model.ep_plan):
+        assert plan.keys() <= names
+        assert set(plan.values()) <= set(ALL_PARALLEL_STYLES)
+    dense = {"bert.encoder.layer.*.intermediate.dense", "bert.encoder.layer.*.output.dense"}
+    assert dense & model.tp_plan.keys() == (dense if moe_layers else set())
+
+
+def test_there_are_no_other_plans() -> None:
+    for plan in ("base_model_tp_plan", "base_model_ep_plan"):
+        assert not getattr(PADResNetConfig(), plan)
+    for config in (PADBertConfig(), PADResNetConfig()):
+        assert not config.base_model_pp_plan
+
+
+@pytest.mark.parametrize(
+    ("wanted", "message"),
+    [
+        ({"fsdp_size": 2}, "fsdp_size is 2, but PAD models take tp_size and ep_size"),
+        ({"dp_replicate_size": 2}, "dp_replicate_size is 2"),
+        ({"tp_size": 2, "pp_size": 3}, "pp_size is 3"),
+        ({"tp_size": 5}, "12 attention heads cannot be spread evenly over 5 processes"),
+    ],
+)
+def test_what_cannot_be_sharded_so_is_refused(wanted: dict[str, int], message: str) -> None:
+    with pytest.raises(PADNetError, match=message):
+        PADBertModel.maybe_distribute_model(empty(), DistributedConfig(**wanted), None)
+
+
+def test_a_resnet_has_nothing_to_shard() -> None:
+    model = empty(PADResNetForImageClassification, embedding_size=8, hidden_sizes=[8], depths=[1])
+    with pytest.raises(PADNetError, match="PADResNetForImageClassification has no plan for tensor parallelism"):
+        PADResNetForImageClassification.maybe_distribute_model(model, DistributedConfig(tp_size=2), None)

@@ -17,7 +17,9 @@ from transformers import (
 
 import padnet_hf
 from padnet_hf import PADBertConfig, PADNetError, PADResNetConfig
-from padnet_hf.models.auto import pad_class_for, register
+from padnet_hf.models import pad_bert
+from padnet_hf.models.auto import pad_class_for
+from padnet_hf.models.registration import register
 
 CLASSES = [
     (config, auto_class, name)
@@ -40,7 +42,7 @@ def test_auto_classes_make_every_pad_model(config: type[PreTrainedConfig], auto_
 
 
 def test_tokenizer_and_image_processor_are_those_of_the_stock_models(tmp_path: Path) -> None:
-    register()  # a second time, which changes nothing
+    register(PADBertConfig, vars(pad_bert))  # a second time, which changes nothing
     BertTokenizer({"[PAD]": 0, "[UNK]": 1, "[CLS]": 2, "[SEP]": 3, "fine": 4}).save_pretrained(tmp_path / "bert")
     ConvNextImageProcessorPil(size={"shortest_edge": 48}).save_pretrained(tmp_path / "resnet")
     PADBertConfig().save_pretrained(tmp_path / "bert")

@@ -20,8 +20,9 @@ TESTS = (
     "test_backbone_common.py",
     "test_training_mixin.py",
 )
-"""What fits PAD models. Tests of pipelines look for tiny models on the Hub; FSDP, tensor and expert parallelism are
-tested where a configuration has a plan for them, and ours has none; the rest is about tokenizers and processors."""
+"""What fits PAD models. Tests of pipelines look for tiny models on the Hub, those of FSDP need a plan that ours do not
+have, those of tensor and expert parallelism what starts their processes, which is not in the source distribution (see
+tests/distributed/); the rest is about tokenizers and processors."""
 
 # What these import but the source distribution lacks. Tests of generation would have nothing to test in encoders, those
 # of export are missed. The arguments are our choice: any that every configuration takes would do.

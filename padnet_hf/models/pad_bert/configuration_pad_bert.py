@@ -6,6 +6,7 @@ from huggingface_hub.dataclasses import strict
 from transformers import BertConfig
 
 from padnet_hf.errors import PADNetError
+from padnet_hf.layers.expert_parallel import SHARD_EXPERTS
 from padnet_hf.models.pad_config import PADConfigMixin
 
 
@@ -36,6 +37,10 @@ class PADBertConfig(PADConfigMixin, BertConfig):
         "AutoModelForQuestionAnswering": "PADBertForQuestionAnswering",
         "AutoModelForSequenceClassification": "PADBertForSequenceClassification",
         "AutoModelForTokenClassification": "PADBertForTokenClassification",
+    }
+    base_model_ep_plan = {
+        "encoder.layer.*.feed_forward": SHARD_EXPERTS,
+        "encoder.layer.*.feed_forward.experts": "ep_dispatch_experts",
     }
     keys_to_ignore_at_inference = ["past_key_values", "task_loss", "balance_loss", "router_logits"]
 
@@ -73,6 +78,16 @@ class PADBertConfig(PADConfigMixin, BertConfig):
             check(getattr(self, name) >= 0, name, "0 or larger")
         check(not self.is_decoder, "is_decoder", "False: PAD-BERT is an encoder")
         self._check_origin()
+
+    @property
+    def base_model_tp_plan(self) -> dict[str, str]:
+        """transformers' tensor-parallel plan: words, heads of attention, inner neurons of dense feed-forward layers."""
+        plan = {"embeddings.word_embeddings": "embedding_rowwise"}
+        plan |= {f"encoder.layer.*.attention.self.{name}": "colwise" for name in ("query", "key", "value")}
+        plan["encoder.layer.*.attention.output.dense"] = "rowwise"
+        if not all(map(self.is_moe_layer, range(self.num_hidden_layers))):
+            plan |= {"encoder.layer.*.intermediate.dense": "colwise", "encoder.layer.*.output.dense": "rowwise"}
+        return plan
 
     def is_moe_layer(self, layer: int) -> bool:
         """Whether the feed-forward layer of this BERT layer is dynamic."""

@@ -227,6 +227,7 @@ class PADBertForMaskedLM(PADBertHead):
 
     dense_class = bert.BertForMaskedLM
     _tied_weights_keys = bert.BertForMaskedLM._tied_weights_keys
+    _tp_plan = {"cls.predictions.decoder": "colwise_gather_output", "cls.predictions.bias": "colwise"}  # as its words
 
     def __init__(self, config: PADBertConfig) -> None:
         super().__init__(config)

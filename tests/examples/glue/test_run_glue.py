@@ -9,9 +9,11 @@ import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, DistilBertConfig, pipeline
 
 import run_glue
+from glue_arguments import DataArguments
+from glue_data import TextData
 from glue_tasks import TASKS
 from padnet_hf import PADNetError
-from run_glue import main
+from run_glue import limited, main
 
 Files = Callable[..., dict[str, str]]
 Run = Callable[..., dict[str, float]]
@@ -355,3 +357,15 @@ def test_a_partition_that_fails_leaves_the_folder_empty(
     with pytest.raises(PADNetError, match="finite"):
         run("--use_pad", *own(files(), "train"), "--do_train")
     assert not (tmp_path / "out").exists() or list((tmp_path / "out").iterdir()) == []
+
+
+def test_limits_draw_always_the_same_rows_and_predict_the_first_ones(reviews: pd.DataFrame) -> None:
+    data = TextData("reviews", "classification", dict.fromkeys(("train", "validation", "test"), reviews), ("a", "b"))
+    limits = DataArguments(max_train_samples=3, max_eval_samples=4, max_predict_samples=5)
+    taken = {split: list(limited(data, split, limits).index) for split in data.splits}
+    assert taken == {split: list(limited(data, split, limits).index) for split in data.splits}
+    assert {split: len(set(rows)) for split, rows in taken.items()} == {"train": 3, "validation": 4, "test": 5}
+    assert taken["train"] != [0, 1, 2]
+    assert taken["test"] == [0, 1, 2, 3, 4]
+    more = DataArguments(max_train_samples=300)
+    assert all(limited(data, split, more).equals(reviews) for split in data.splits)

@@ -28,8 +28,3 @@ def test_pairs_are_one_input_with_two_types(tokenizer) -> None:
 def test_a_regression_keeps_its_numbers(tokenizer) -> None:
     rows = tokenise(pd.DataFrame({"text": ["a"], "label": [2.5]}), tokenizer, {"num_labels": 1}, max_length=16)
     assert list(rows["label"]) == [2.5]
-
-
-def test_the_first_rows_are_taken(tokenizer, reviews: pd.DataFrame) -> None:
-    assert len(tokenise(reviews, tokenizer, FIELDS, max_length=16, max_samples=3)) == 3
-    assert len(tokenise(reviews, tokenizer, FIELDS, max_length=16, max_samples=300)) == 8

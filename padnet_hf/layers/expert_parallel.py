@@ -1,0 +1,26 @@
+"""The style by which transformers' expert parallelism spreads the experts of a PAD layer over processes.
+
+A configuration's plan names it for the feed-forward layer, and transformers' own "ep_dispatch_experts" for the experts
+inside: transformers goes from the outside in, so its dispatch finds the experts spread, and brings them their tokens.
+"""
+
+from torch.distributed.device_mesh import DeviceMesh
+from transformers.distributed.expert_parallel import ExpertParallelLayer
+from transformers.distributed.parallel_utils import ALL_PARALLEL_STYLES
+
+from padnet_hf.layers.feed_forward import PADFeedForward
+
+
+class ShardedExperts(ExpertParallelLayer):
+    """Gives every process its share of the experts; what is static stays whole in each."""
+
+    def install_forward(self, module: PADFeedForward, mesh: DeviceMesh) -> PADFeedForward:
+        """Called by transformers with the still empty layer. Raises PADNetError if the experts cannot be shared."""
+        module.experts.shard(mesh)
+        return module
+
+
+SHARD_EXPERTS = "pad_shard_experts"
+"""Its name in a plan."""
+
+ALL_PARALLEL_STYLES.register(SHARD_EXPERTS, ShardedExperts())

@@ -1,0 +1,121 @@
+"""Does partition help? Task metrics of dense, dynamic, partitioned and pruned networks, side by side.
+
+    python -m studies run search headline --data_dir FOLDER     choose learning rates, then the most important grid
+    python -m studies run sizes --tasks mrpc --jobs 2           another grid, on one task, two cells at a time
+    python -m studies list headline                             what is done and what is missing
+    python -m studies report                                    the results as Markdown
+    python -m studies report --fill docs/study.md               put into a document, pictures beside the results
+
+FOLDER holds a folder of parquet files for every task (mrpc, cola, ...). A finished cell is
+one line in OUTPUT and is not run again; what was stopped, in whatever way, goes on with the same command.
+docs/study.md says what is compared, and how.
+"""
+
+import argparse
+import os
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmarks.report import as_document, fill
+from padnet_hf import PADNetError
+from studies.board import Board
+from studies.cell.code_version import code_version
+from studies.cell.settings import Cell
+from studies.cell.tasks import TASKS
+from studies.grids import GRIDS, TEXTS, expand
+from studies.grounds import GROUNDS
+from studies.pictures import draw_all
+from studies.report import sections
+from studies.results import RESULTS, Row, finished, metric, read
+from studies.running import run_missing
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m studies", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name in ("run", "list", "report"):
+        command = commands.add_parser(name)
+        if name != "report":
+            command.add_argument("grids", nargs="+", choices=("search", *GRIDS), metavar="GRID")
+            command.add_argument("--seeds", nargs="+", type=int, help="default: 1 2 3 for headline, 1 for others")
+        command.add_argument("--tasks", nargs="+", choices=TASKS, default=TEXTS, metavar="TASK")
+        command.add_argument("--ground", choices=GROUNDS, default="short", help="short: for a CPU; full: for a GPU")
+        command.add_argument("--output", type=Path, default=RESULTS, metavar="DIR", help="of the results")
+        if name == "report":
+            command.add_argument("--code", help="show this version of the code (its first digits), not the present one")
+            command.add_argument("--fill", nargs="+", type=Path, default=[], metavar="FILE", help="documents")
+        if name == "run":
+            command.add_argument("--data_dir", type=Path, required=True, help="with a folder of parquet for each task")
+            command.add_argument("--jobs", type=int, default=1, help="cells at a time, each with one thread")
+            command.add_argument("--nice", type=int, default=0, help="how far other work goes first, 0 to 19")
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run, list or report."""
+    options = parse(argv)
+    {"run": run, "list": show, "report": report}[options.command](options)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Run what is missing, grid by grid."""
+    os.nice(options.nice)
+    failed = []
+    for grid in options.grids:
+        cells = cells_of(grid, options)
+        failed += run_missing(cells, options.data_dir, options.output, options.jobs, grid)
+    if failed:
+        sys.exit(f"{len(failed)} cells failed; the same command tries them again")
+
+
+def show(options: argparse.Namespace) -> None:
+    """Say of every cell of the grids whether it is done."""
+    done = finished(options.output, code_version())
+    for grid in options.grids:
+        for cell in cells_of(grid, options):
+            print(f"{'done   ' if cell in done else 'missing'} {grid}: {cell.title()}")
+
+
+def report(options: argparse.Namespace) -> None:
+    """Print the results, draw them, and put them into documents."""
+    rows = read(options.output)
+    code = version_shown(rows, options.code)
+    board = Board([row for row in rows if row.code == code], GROUNDS[options.ground], options.tasks)
+    found = sections(board, options.ground, [row for row in rows if row.code != code])
+    draw_all(board, options.output, options.ground)
+    for path in options.fill:
+        fill(path, found, "studies")
+    print(as_document(found))
+
+
+def version_shown(rows: Sequence[Row], asked: str | None) -> str:
+    """The version of the code to report: the one asked for, or the present one. Raises PADNetError if it has no row."""
+    known = Counter(row.code for row in rows)
+    start = asked or code_version()
+    fitting = [code for code in known if code.startswith(start)]
+    if len(fitting) != 1:
+        counts = ", ".join(f"{code} ({count})" for code, count in known.most_common()) or "none at all"
+        raise PADNetError(
+            f"there are results of {len(fitting)} versions of the code {start}, and versions never mix: choose one of "
+            f"these with --code, or run it again with the present code. Version (cells): {counts}"
+        )
+    return fitting[0]
+
+
+def cells_of(grid: str, options: argparse.Namespace) -> list[Cell]:
+    """The cells of a grid as the options limit it."""
+    rows = finished(options.output, code_version())
+    values = {cell: metric(row) for cell, row in rows.items()}
+    return expand(grid, GROUNDS[options.ground], options.tasks, getattr(options, "seeds", None), values)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except PADNetError as error:
+        sys.exit(f"error: {error}")

@@ -1,0 +1,113 @@
+"""What is compared: grids of methods, the most important one first, each on any task."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from padnet_hf import PADNetError
+from studies.cell.settings import PARTITIONED, Cell
+from studies.grounds import SEARCH_SEED, Ground
+
+Variant = dict[str, Any]
+"""Fields of Cell that make a method."""
+
+TEXTS = ("mrpc", "cola", "stsb", "sst2")
+IMAGES = ("cifar10", "fashion_mnist")
+RATIOS = (0.3, 0.5, 0.7)
+FORMS = ("unit", "element")
+
+_DENSE, _DYNAMIC = {"method": "dense"}, {"method": "dynamic"}
+
+
+def _headline(ratio: float) -> list[Variant]:
+    partitioned = [
+        {"method": method, "ratio": ratio, "granularity": granularity}
+        for method in PARTITIONED
+        for granularity in FORMS
+    ]
+    return [_DENSE, _DYNAMIC, *partitioned]
+
+
+def _sizes(ratio: float) -> list[Variant]:
+    """Other ratios, and whole experts less for the same stored size."""
+    others = [variant for other in RATIOS if other != ratio for variant in _headline(other)[2:]]
+    return [*({"method": method, "ratio": r} for method in ("experts", "experts_used") for r in RATIOS), *others]
+
+
+def _choices(ratio: float) -> list[Variant]:
+    """How IMP chooses."""
+    changes = [
+        *({"criterion": name} for name in ("random", "magnitude")),
+        *({"rounds": rounds} for rounds in (1, 10)),
+        {"static_branch": "keep"},
+        {"scope": "layer"},
+    ]
+    return [{**variant, **change} for change in changes for variant in _headline(ratio)[2:4]]
+
+
+def _scales(ratio: float) -> list[Variant]:
+    """Which scale factors are learned, and how fast."""
+    changes = [
+        *({"scales": learned} for learned in ("fixed", "dynamic", "static")),
+        {"phi_lr": 10.0},
+        {"phi_lr": 100.0},
+    ]
+    return [{**variant, **change} for change in changes for variant in _headline(ratio)[2:4]]
+
+
+def _recipes(ratio: float) -> list[Variant]:
+    """Why not dense: what may let a dynamic network earn its keep."""
+    changes = [
+        {"router_noise": False},
+        {"router_init_std": 0.05},
+        {"router_noise": False, "router_init_std": 0.05},
+        {"balance_loss_coef": 0.0},
+        {"balance_loss_coef": 0.1},
+        {"router_lr": 10.0},
+        {"expert_lr": 0.5},
+        {"expert_lr": 2.0},
+        {"warm_share": 0.5},
+        {"moe_layers": (3, 4, 5)},
+    ]
+    return [{**variant, **change} for change in changes for variant in _headline(ratio)[1:3]]
+
+
+GRIDS = {"headline": _headline, "sizes": _sizes, "choices": _choices, "scales": _scales, "recipes": _recipes}
+"""Dynamic ratio -> variants."""
+
+SEEDS = {"headline": (1, 2, 3)}
+"""Where it is not (1,)."""
+
+
+def variants(grid: str, task: str) -> list[Variant]:
+    """The variants of a grid that a task can have, at the paper's ratio: 0.5 for texts, 0.3 for images."""
+    if task in TEXTS:
+        return GRIDS[grid](0.5)
+    only_texts = {"router_noise", "router_init_std", "balance_loss_coef", "warm_share", "moe_layers", "router_lr"}
+    found = [variant for variant in GRIDS[grid](0.3) if variant["method"] != "experts_used"]
+    return [variant for variant in found if not only_texts & set(variant)]
+
+
+def expand(
+    grid: str, ground: Ground, tasks: Sequence[str], seeds: Sequence[int] | None, values: dict[Cell, float]
+) -> list[Cell]:
+    """The cells of a grid, `search` included, one whole seed after the other.
+
+    `values`: metrics of finished cells, which say what the search has chosen.
+    Raises PADNetError for the search's own seed, and where the search is not over.
+    """
+    if seeds and SEARCH_SEED in seeds:
+        raise PADNetError(f"the seed {SEARCH_SEED} is the search's, which has chosen with it: take others")
+    if grid == "search":
+        return [cell for task in tasks for cell in ground.search(task)]
+    chosen = {task: ground.chosen(task, values) for task in tasks}
+    return [
+        cell_of(chosen[task], variant, seed)
+        for seed in seeds or SEEDS.get(grid, (1,))
+        for task in tasks
+        for variant in variants(grid, task)
+    ]
+
+
+def cell_of(chosen: Cell, variant: Variant, seed: int) -> Cell:
+    """The cell of a method with the budget and learning rate of the search's choice."""
+    return Cell(**{**chosen.changed(), **variant, "seed": seed})

@@ -1,0 +1,82 @@
+"""What is trained on how much: the budget of every task, the same for all methods.
+
+"short" is for a CPU: a fully dynamic cell on MRPC, its dearest task, took four to five minutes of one core of a busy
+machine. "full" is for a GPU; nobody has run it yet.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from padnet_hf import PADNetError
+from studies.cell.settings import Cell
+from studies.cell.tasks import TASKS
+
+SEARCH_SEED = 0
+"""Of the search alone, so that no seed that is reported has chosen its own learning rate."""
+
+_LEARNING_RATES = {"run_glue": (5e-5, 1e-4, 2e-4), "run_image_classification": (1e-3, 3e-3, 1e-2)}
+
+
+@dataclass(frozen=True)
+class Ground:
+    """Budgets, and what the search chooses from.
+
+    budgets: fields of Cell for each task. epochs: multiples of the budget's.
+    """
+
+    budgets: dict[str, dict[str, Any]]
+    epochs: tuple[int, ...]
+
+    def search(self, task: str) -> list[Cell]:
+        """Fully dynamic, with every learning rate and number of epochs that may be chosen."""
+        budget = self.budgets[task]
+        return [
+            Cell(task, "dynamic", SEARCH_SEED, rate, **{**budget, "epochs": factor * budget["epochs"]})
+            for factor in self.epochs
+            for rate in _LEARNING_RATES[TASKS[task].script]
+        ]
+
+    def chosen(self, task: str, values: dict[Cell, float]) -> Cell:
+        """The cell of the search with the best metric. Raises PADNetError while one of them is missing."""
+        cells = self.search(task)
+        missing = [cell for cell in cells if cell not in values]
+        if missing:
+            raise PADNetError(
+                f"the learning rate for {task} is not chosen yet, {len(missing)} of {len(cells)} cells of the search "
+                "are missing: run the grid `search` first"
+            )
+        return max(cells, key=values.__getitem__)
+
+
+def _text(samples: int | None, length: int, epochs: int, batch_size: int) -> dict[str, Any]:
+    return {"train_samples": samples, "max_seq_length": length, "epochs": epochs, "batch_size": batch_size}
+
+
+def _images(samples: int | None, epochs: int) -> dict[str, Any]:
+    return {"train_samples": samples, "epochs": epochs, "batch_size": 128}
+
+
+GROUNDS = {
+    "short": Ground(
+        {
+            "mrpc": _text(1200, 64, 2, 16),
+            "cola": _text(2000, 64, 3, 16),
+            "stsb": _text(1500, 64, 2, 16),
+            "sst2": _text(2500, 64, 2, 16),
+            "cifar10": _images(10_000, 6),
+            "fashion_mnist": _images(10_000, 6),
+        },
+        epochs=(1,),
+    ),
+    "full": Ground(
+        {
+            "mrpc": _text(None, 128, 3, 32),
+            "cola": _text(None, 128, 3, 32),
+            "stsb": _text(None, 128, 3, 32),
+            "sst2": _text(None, 128, 1, 32),
+            "cifar10": _images(None, 15),
+            "fashion_mnist": _images(None, 15),
+        },
+        epochs=(1, 2),
+    ),
+}

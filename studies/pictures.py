@@ -1,0 +1,114 @@
+"""Pictures of the results: metric against stored size, metric against dynamic ratio, and what IMP chose by layer."""
+
+from collections.abc import Callable
+from pathlib import Path
+from statistics import mean, stdev
+
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from studies.board import Board, title
+from studies.grids import FORMS, RATIOS, Variant
+from studies.report import measured_variants
+
+_COLORS = {
+    "dense": "#444444", "dynamic": "#7570b3", "pad": "#d95f02", "prune": "#1b9e77", "experts": "#e6ab02",
+    "experts_used": "#a6761d",
+}  # fmt: skip
+_WHOLE = {"dense": "dense", "dynamic": "fully dynamic", "experts": "fewer copies", "experts_used": "most used copies"}
+Panel = Callable[[Axes, Board, str], None]
+"""Draws what is known of one task."""
+
+_STYLES = {"unit": ("o", "-"), "element": ("s", "--")}
+
+
+def draw_all(board: Board, folder: Path, ground: str) -> list[Path]:
+    """Draw what there is, if the search is over for any task; the paths of the pictures."""
+    pictures: dict[str, Panel] = {"size": _size, "ratio": _ratio, "layers": _layers}
+    return [_draw(panel, board, folder / f"{ground}_{name}.png") for name, panel in pictures.items() if board.tasks]
+
+
+def _draw(panel: Panel, board: Board, path: Path) -> Path:
+    """A panel for each task."""
+    figure = Figure(figsize=(3.4 * len(board.tasks) + 0.6, 4.2), layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = figure.subplots(1, len(board.tasks), squeeze=False)[0]
+    for axes, task in zip(panels, board.tasks, strict=True):
+        panel(axes, board, task)
+        axes.set_title(task, fontsize=10)
+        axes.grid(linewidth=0.3)
+        axes.spines[["top", "right"]].set_visible(False)
+    handles = dict(item for axes in panels for item in zip(*axes.get_legend_handles_labels()[::-1], strict=True))
+    figure.legend(
+        handles.values(),
+        handles.keys(),
+        loc="outside lower left",
+        ncols=2 * len(board.tasks),
+        frameon=False,
+        fontsize=8,
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=100)
+    return path
+
+
+def _size(axes: Axes, board: Board, task: str) -> None:
+    """Every method of the first two grids as a point, with its standard deviation over seeds."""
+    for variant in _unique(measured_variants(board, "headline") + measured_variants(board, "sizes")):
+        rows = board.found(variant).get(task)
+        if rows:
+            megabytes = mean(row.values["bytes"] for row in rows.values()) / 1e6
+            _point(axes, board, task, variant, megabytes)
+    axes.set(xlabel="stored, MB", ylabel="metric, points")
+
+
+def _ratio(axes: Axes, board: Board, task: str) -> None:
+    """Partitioned and pruned networks over the dynamic ratio, between dense (0) and fully dynamic (1)."""
+    for place, method in enumerate(("dense", "dynamic")):
+        if task in board.values({"method": method}):
+            _point(axes, board, task, {"method": method}, place)
+    for method in ("pad", "prune"):
+        for form in FORMS:
+            line = [{"method": method, "ratio": ratio, "granularity": form} for ratio in RATIOS]
+            line = [variant for variant in line if task in board.values(variant)]
+            ratios = [variant["ratio"] for variant in line]
+            means = [mean(board.values(variant)[task].values()) for variant in line]
+            if line:
+                axes.plot(ratios, means, _STYLES[form][1], color=_COLORS[method], linewidth=1)
+                for variant in line:
+                    _point(axes, board, task, variant, variant["ratio"])
+    axes.set(xlabel="dynamic ratio", ylabel="metric, points", xlim=(-0.05, 1.05))
+
+
+def _point(axes: Axes, board: Board, task: str, variant: Variant, place: float) -> None:
+    """Mean and standard deviation of a method, named without its ratio."""
+    values = list(board.values(variant)[task].values())
+    method, form = variant["method"], variant.get("granularity", "")
+    axes.errorbar(
+        place,
+        mean(values),
+        yerr=stdev(values) if len(values) > 1 else None,
+        fmt=_STYLES.get(form, "D")[0],
+        color=_COLORS[method],
+        markerfacecolor="white" if form == "element" else None,
+        markersize=5,
+        capsize=2,
+        label=_WHOLE[method] if method in _WHOLE else title(variant, task).removesuffix(f" {variant['ratio']}"),
+    )
+
+
+def _layers(axes: Axes, board: Board, task: str) -> None:
+    """The dynamic ratio that IMP gave every layer, the first seed's, by rounds and granularity."""
+    for variant in _unique(measured_variants(board, "headline") + measured_variants(board, "choices")):
+        rows = board.found(variant).get(task)
+        if rows and variant["method"] == "pad" and set(variant) <= {"method", "ratio", "granularity", "rounds"}:
+            ratios = list(rows[min(rows)].values["layer_ratios"].values())
+            marker, line = _STYLES[variant["granularity"]]
+            axes.plot(range(1, len(ratios) + 1), ratios, line, marker=marker, markersize=4, label=title(variant, task))
+    axes.set(xlabel="layer", ylabel="dynamic ratio", ylim=(0, 1.02))
+    axes.xaxis.get_major_locator().set_params(integer=True)
+
+
+def _unique(variants: list[Variant]) -> list[Variant]:
+    return [variant for number, variant in enumerate(variants) if variant not in variants[:number]]

@@ -1,0 +1,112 @@
+"""Results as Markdown: a table for each grid, differences with intervals, and where it all comes from."""
+
+from collections.abc import Sequence
+from statistics import mean, stdev
+
+from benchmarks.results import table
+from studies.board import Board, title, unchanged
+from studies.cell.settings import PARTITIONED
+from studies.grids import GRIDS, Variant, variants
+from studies.paired import Values, difference
+from studies.results import Row
+
+_DENSE, _DYNAMIC = {"method": "dense"}, {"method": "dynamic"}
+
+
+def sections(board: Board, ground: str, others: Sequence[Row]) -> dict[str, str]:
+    """Markdown by name: `origin`, the search's `choice`, the grids that have rows, and `paired` for the headline."""
+    found = {f"{ground}_origin": origin(board, others)}
+    if board.tasks:
+        found[f"{ground}_choice"] = choice(board)
+    for grid in GRIDS:
+        measured = measured_variants(board, grid)
+        if measured:
+            found[f"{ground}_{grid}"] = grid_table(board, measured)
+            found[f"{ground}_{grid}_paired"] = paired_table(board, measured)
+    return found
+
+
+def measured_variants(board: Board, grid: str) -> list[Variant]:
+    """The variants of a grid with at least one row, over all tasks of the board."""
+    known = [variant for task in board.tasks for variant in variants(grid, task)]
+    return [variant for number, variant in enumerate(known) if variant not in known[:number] and board.found(variant)]
+
+
+def grid_table(board: Board, measured: Sequence[Variant]) -> str:
+    """A row for each method: stored size, and mean and standard deviation over seeds on each task, in points."""
+    header = ("method", "MB", *board.tasks, "average")
+    rows = []
+    for variant in measured:
+        values, found = board.values(variant), board.found(variant)
+        sizes = [row.values["bytes"] / 1e6 for rows_of_task in found.values() for row in rows_of_task.values()]
+        means = [mean(values[task].values()) for task in board.tasks if task in values]
+        average = f"{mean(means):.1f}" if len(means) == len(board.tasks) else ""
+        name = title(variant, next(iter(found)))
+        rows.append((name, _range(sizes), *(_spread(values, task) for task in board.tasks), average))
+    return table(header, rows)
+
+
+def _range(values: Sequence[float]) -> str:
+    low, high = f"{min(values):.1f}", f"{max(values):.1f}"
+    return low if low == high else f"{low} to {high}"
+
+
+def _spread(values: Values, task: str) -> str:
+    seeds = list(values.get(task, {}).values())
+    if not seeds:
+        return ""
+    return f"{mean(seeds):.1f}" + (f" ± {stdev(seeds):.1f} ({len(seeds)})" if len(seeds) > 1 else "")
+
+
+def paired_table(board: Board, measured: Sequence[Variant]) -> str:
+    """Differences in points, task by task and seed by seed, with 95 % bootstrap intervals over seeds."""
+    rows = []
+    for variant in measured:
+        for reference in _references(variant):
+            found = difference(board.values(variant), board.values(reference))
+            if found is not None:
+                task = board.tasks[0]
+                interval = "" if found.low is None else f"{found.low:+.1f} to {found.high:+.1f}"
+                pairs = f"{found.num_tasks}, {found.num_pairs}"
+                rows.append((title(variant, task), title(reference, task), f"{found.mean:+.1f}", interval, pairs))
+    return table(("method", "against", "difference", "95 %", "tasks, pairs"), rows)
+
+
+def _references(variant: Variant) -> list[Variant]:
+    """What a method is held against: dense, fully dynamic, itself unchanged, and its like without a static part."""
+    if variant == _DENSE:
+        return []
+    plain = unchanged(variant)
+    found = [_DENSE, _DYNAMIC] if variant == plain else [_DENSE, _DYNAMIC, plain]
+    if variant["method"] == PARTITIONED[0]:
+        found.append({**plain, "method": PARTITIONED[1]})
+    return [other for number, other in enumerate(found) if other != variant and other not in found[:number]]
+
+
+def choice(board: Board) -> str:
+    """What the search has chosen for each task."""
+    rows = [(task, f"{cell.learning_rate:g}", str(cell.epochs)) for task, cell in board.chosen.items()]
+    return table(("task", "learning rate", "epochs"), rows)
+
+
+def origin(board: Board, others: Sequence[Row]) -> str:
+    """How many rows there are, of which code, machines and versions; what is not as it should be, or is left out."""
+    rows = board.rows.values()
+    places = {_place(row) for row in rows}
+    codes = sorted({row.code for row in rows})
+    hours = sum(row.values["processor_seconds"] for row in rows) / 3600
+    text = f"Cells: {len(rows)}, of code {', '.join(codes)}, {hours:.1f} processor hours. " + "; ".join(sorted(places))
+    if disordered := board.disordered():
+        text += f". Cells that saw the data in another order than the rest: {len(disordered)}"
+    if others:
+        left = {code: sum(row.code == code for row in others) for code in sorted({row.code for row in others})}
+        counts = ", ".join(f"{count} of code {code}" for code, count in left.items())
+        text += f". Left out: {counts} (`--code` shows them)"
+    return f"{text}."
+
+
+def _place(row: Row) -> str:
+    where = row.values["environment"]
+    return (
+        f"{where['processor']} ({row.values['device']}), torch {where['torch']}, transformers {where['transformers']}"
+    )

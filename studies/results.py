@@ -1,0 +1,74 @@
+"""Results as JSON lines, a file for each task: only ever appended to, whole or not at all."""
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from studies.cell.settings import Cell
+from studies.cell.tasks import TASKS
+
+RESULTS = Path(__file__).parent / "results"
+
+
+@dataclass(frozen=True)
+class Row:
+    """A finished cell: what it was, the version of the code, and all that was kept of it."""
+
+    cell: Cell
+    code: str
+    values: Mapping[str, Any]
+
+
+def read(folder: Path) -> list[Row]:
+    """All rows of a folder, the first one of each cell and version; a torn last line is no row."""
+    rows: dict[tuple[Cell, str], Row] = {}
+    for path in sorted(folder.glob("*.jsonl")):
+        for line in path.read_bytes().splitlines(keepends=True):
+            if line.endswith(b"\n"):
+                values = json.loads(line)
+                cell, code = Cell.from_json(values.pop("cell")), values.pop("code")
+                if cell is not None:
+                    rows.setdefault((cell, code), Row(cell, code, values))
+    return list(rows.values())
+
+
+def finished(folder: Path, code: str) -> dict[Cell, Row]:
+    """Rows of this version of the code by cell."""
+    return {row.cell: row for row in read(folder) if row.code == code}
+
+
+def append(folder: Path, row: Row) -> None:
+    """Add a row; what a killed process has left of another one is removed first."""
+    line = json.dumps({"cell": row.cell.to_json(), "code": row.code, **row.values}) + "\n"
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / f"{row.cell.task}.jsonl").open("a+b") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        file.seek(0)
+        file.truncate(file.read().rfind(b"\n") + 1)
+        file.write(line.encode())
+        file.flush()
+        os.fsync(file.fileno())
+
+
+@contextmanager
+def claim(folder: Path, cell: Cell, code: str) -> Iterator[bool]:
+    """Whether this process may run the cell: none other is at it, and it is not done. A killed process has no claim."""
+    place = folder / "claims"
+    place.mkdir(parents=True, exist_ok=True)
+    with (place / f"{cell.key()}-{code}").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield cell not in finished(folder, code)
+
+
+def metric(row: Row) -> float:
+    """The one number that counts on the row's task, 0 to 1."""
+    return row.values["metrics"][TASKS[row.cell.task].metric]

@@ -1,0 +1,127 @@
+"""Reports of made-up rows."""
+
+import random
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from padnet_hf import PADNetError
+from studies.__main__ import main
+from studies.board import Board
+from studies.cell.code_version import code_version
+from studies.grids import GRIDS, TEXTS, expand
+from studies.grounds import GROUNDS
+from studies.report import sections
+from studies.results import Row, append
+
+LEVELS = {"dense": 0.7, "dynamic": 0.8, "pad": 0.85, "prune": 0.6, "experts": 0.75, "experts_used": 0.65}
+ENVIRONMENT = {"processor": "made up", "torch": "1", "transformers": "2"}
+
+
+def rows(code: str = "a", tasks: Sequence[str] = TEXTS, grids: Sequence[str] = tuple(GRIDS)) -> list[Row]:
+    """A row for every cell: a level of the method, and noise of the seed that all methods share."""
+    ground, values, found = GROUNDS["short"], {}, []
+    for grid in ("search", *grids):
+        for cell in expand(grid, ground, tasks, (1, 2, 3), values):
+            noise = random.Random(f"{cell.task} {cell.seed}").uniform(-0.05, 0.05)
+            values[cell] = LEVELS[cell.method] + noise - abs(cell.learning_rate - 2e-4) * 100
+            measures = dict.fromkeys(("combined_score", "matthews_correlation", "accuracy"), values[cell])
+            found.append(Row(cell, code, {
+                "metrics": measures, "bytes": 1e8 * LEVELS[cell.method], "processor_seconds": 36.0, "device": "cpu",
+                "environment": ENVIRONMENT, "data_order": "same", "layer_ratios": {"one": 0.25, "two": 0.75},
+            }))  # fmt: skip
+    return found
+
+
+def column(table: str, name: str) -> dict[str, str]:
+    """First cell of a row -> the cell under this header."""
+    header, _, *lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()]
+    return {line[0]: line[header.index(name)] for line in lines}
+
+
+def test_means_deviations_and_sizes_are_those_of_the_rows() -> None:
+    made = rows(tasks=["mrpc"], grids=["headline"])
+    table = sections(Board(made, GROUNDS["short"], TEXTS), "short", [])["short_headline"]
+    noise = [random.Random(f"mrpc {seed}").uniform(-0.05, 0.05) for seed in (1, 2, 3)]
+    middle = sum(noise) / 3
+    deviation = (sum((value - middle) ** 2 for value in noise) / 2) ** 0.5
+    assert column(table, "mrpc")["fully dynamic"] == f"{80 + 100 * middle:.1f} ± {100 * deviation:.1f} (3)"
+    assert column(table, "MB")["PAD unit 0.5"] == "85.0"
+    assert list(column(table, "MB")) == [
+        "dense", "fully dynamic", "PAD unit 0.5", "PAD element 0.5", "pruned unit 0.5", "pruned element 0.5",
+    ]  # fmt: skip
+
+
+def test_differences_are_paired_so_that_what_seeds_share_does_not_count() -> None:
+    table = sections(Board(rows(), GROUNDS["short"], TEXTS), "short", [])["short_headline_paired"]
+    found = {tuple(line.split("|")[1:3]): line.split("|")[3:5] for line in table.splitlines()[2:]}
+    found = {tuple(word.strip() for word in key): [word.strip() for word in value] for key, value in found.items()}
+    assert found["PAD unit 0.5", "fully dynamic"] == ["+5.0", "+5.0 to +5.0"]
+    assert found["PAD unit 0.5", "pruned unit 0.5"] == ["+25.0", "+25.0 to +25.0"]
+    assert found["fully dynamic", "dense"] == ["+10.0", "+10.0 to +10.0"]
+
+
+def test_every_grid_has_its_tables_and_changes_stand_against_the_unchanged() -> None:
+    found = sections(Board(rows(), GROUNDS["short"], TEXTS), "short", [])
+    assert {f"short_{grid}" for grid in GRIDS} < set(found)
+    assert "| PAD unit 0.5, rounds 10" in found["short_choices"]
+    assert re.search(r"PAD unit 0.5, rounds 10 +\| PAD unit 0.5 +\| \+0.0", found["short_choices_paired"])
+    assert "| the 5 most used of 8 experts" in found["short_sizes"]
+    assert column(found["short_choice"], "learning rate") == dict.fromkeys(TEXTS, "0.0002")
+
+
+def test_what_is_not_measured_yet_is_left_out() -> None:
+    made = [row for row in rows(tasks=["mrpc", "cola"], grids=["headline"]) if row.cell.seed < 2]
+    made = [row for row in made if (row.cell.task, row.cell.method) != ("cola", "pad")]
+    found = sections(Board(made, GROUNDS["short"], TEXTS), "short", [])
+    assert set(found) == {f"short_{name}" for name in ("origin", "choice", "headline", "headline_paired")}
+    assert column(found["short_headline"], "cola")["PAD unit 0.5"] == ""
+    assert column(found["short_headline"], "average")["PAD unit 0.5"] == ""
+    assert "±" not in found["short_headline"]
+    assert " to " not in found["short_headline_paired"]
+
+
+@pytest.fixture
+def output(tmp_path: Path) -> Path:
+    """Rows of this code on one task, and some of other code."""
+    for row in rows(code_version(), ["mrpc"]):
+        append(tmp_path, row)
+    for row in rows("0123456789ab", ["mrpc"], ["headline"]):
+        append(tmp_path, Row(row.cell, row.code, {**row.values, "bytes": 1e9}))
+    return tmp_path
+
+
+def test_the_command_draws_fills_and_keeps_versions_apart(output: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    document = output / "study.md"
+    other = "<!-- benchmarks: imp -->\n<!-- /benchmarks -->\n"
+    document.write_text(f"<!-- studies: short_headline -->\n<!-- /studies -->\n{other}")
+    main(["report", "--output", str(output), "--fill", str(document)])
+    printed = capsys.readouterr().out
+    assert "21 of code 0123456789ab" in printed
+    assert "1000.0" not in printed
+    assert "| PAD unit 0.5 " in document.read_text()
+    assert document.read_text().endswith(other)
+    for name in ("size", "ratio", "layers"):
+        assert (output / f"short_{name}.png").read_bytes().startswith(b"\x89PNG")
+    main(["report", "--output", str(output), "--code", "0123"])
+    printed = capsys.readouterr().out
+    assert "1000.0" in printed
+    assert "85.0" not in printed
+
+
+def test_without_rows_of_the_code_there_is_no_report(tmp_path: Path) -> None:
+    for row in rows("0123456789ab", ["mrpc"], ["headline"]):
+        append(tmp_path, row)
+    with pytest.raises(PADNetError, match=r"of 0 versions of the code .* --code.* 0123456789ab \(21\)"):
+        main(["report", "--output", str(tmp_path)])
+
+
+def test_rows_that_saw_the_data_in_another_order_are_told() -> None:
+    made = rows(tasks=["mrpc"], grids=["headline"])
+    assert "another order" not in sections(Board(made, GROUNDS["short"], TEXTS), "short", [])["short_origin"]
+    last = made[-1]
+    made[-1] = Row(last.cell, last.code, {**last.values, "data_order": "other"})
+    said = sections(Board(made, GROUNDS["short"], TEXTS), "short", [])["short_origin"]
+    assert "Cells that saw the data in another order than the rest: 1" in said
