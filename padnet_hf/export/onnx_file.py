@@ -31,6 +31,10 @@ _FOLDED = 1024
 are left to whoever runs the file, or it would be as large as the fully dynamic one."""
 
 
+_ONE_FILE = 2**31 - 2**24
+"""Bytes of weights that a file can hold beside its graph."""
+
+
 def check_opset(opset: int) -> None:
     """Raise PADNetError for operators that are too old or not known."""
     if opset not in OPSETS:
@@ -64,9 +68,6 @@ def save(model: "Model", path: Path) -> None:
 
     weights = sum(value.const_value.nbytes for value in model.graph.initializers.values())
     onnx_ir.save(model, path, external_data=f"{path.name}.data" if weights > _ONE_FILE else None)
-
-
-_ONE_FILE = 2**31 - 2**24
 
 
 class OnnxRunner:

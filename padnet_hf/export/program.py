@@ -9,8 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 from transformers import PreTrainedModel
-
-from padnet_hf.errors import PADNetError
+from transformers.modeling_outputs import ModelOutput
 
 Inputs = dict[str, Tensor]
 
@@ -22,26 +21,26 @@ class _Graph(nn.Module):
         super().__init__()
         self.model = model
 
-    def named(self, inputs: Inputs) -> dict[str, Tensor]:
-        found: dict[str, Tensor] = {}
-        for name, value in self.model(**inputs, return_dict=True).items():
-            if isinstance(value, Tensor):
-                found[name] = value
-            else:
-                found |= {f"{name}.{number}": part for number, part in enumerate(value)}
-        return found
+    def named(self, **inputs: Tensor) -> dict[str, Tensor]:
+        return named_tensors(self.model(**inputs, return_dict=True))
 
 
 class _TextGraph(_Graph):
     def forward(self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor) -> dict[str, Tensor]:
-        return self.named(
-            {"input_ids": input_ids, "attention_mask": attention_mask, "token_type_ids": token_type_ids}
-        )
+        return self.named(input_ids=input_ids, attention_mask=attention_mask, token_type_ids=token_type_ids)
 
 
 class _ImageGraph(_Graph):
     def forward(self, pixel_values: Tensor) -> dict[str, Tensor]:
-        return self.named({"pixel_values": pixel_values})
+        return self.named(pixel_values=pixel_values)
+
+
+def named_tensors(output: ModelOutput) -> dict[str, Tensor]:
+    """A model's outputs by name; those that are several, feature maps for instance, with a number each."""
+    found: dict[str, Tensor] = {}
+    for name, value in output.items():
+        found |= {name: value} if isinstance(value, Tensor) else {f"{name}.{i}": part for i, part in enumerate(value)}
+    return found
 
 
 def takes_text(model: PreTrainedModel) -> bool:
@@ -76,23 +75,20 @@ def random_inputs(model: PreTrainedModel, batch: int, length: int, seed: int = 0
     }
 
 
-def exported_program(model: PreTrainedModel) -> ExportedProgram:
-    """The model's graph, for any B and S (to max_position_embeddings), or any number of images of its `image_size`.
+def exported_program(model: PreTrainedModel) -> tuple[ExportedProgram, list[str]]:
+    """The graph of a model in evaluation mode, and the names of its outputs.
 
-    Raises PADNetError for a model in training mode: routers would draw noise, and dropout would stay in the graph.
+    It holds for any B and S (to max_position_embeddings), or any number of images of the model's `image_size`.
     """
-    if model.training:
-        raise PADNetError(
-            "the model is in training mode: a graph of it would drop values and draw noise; call model.eval() first."
-        )
     inputs = random_inputs(model, 2, 8)
     shapes = {name: _dynamic(model, tensor) for name, tensor in inputs.items()}
     implementation = getattr(model.config, "_experts_implementation", None)
     if implementation is not None:
         model.set_experts_implementation("eager")  # grouped_mm has no counterpart in ONNX
     try:
+        graph = graph_of(model)
         with torch.no_grad():
-            return torch.export.export(graph_of(model), (), inputs, dynamic_shapes=shapes)
+            return torch.export.export(graph, (), inputs, dynamic_shapes=shapes), list(graph(**inputs))
     finally:
         if implementation is not None:
             model.set_experts_implementation(implementation)
