@@ -225,7 +225,7 @@ class _CopiesLinear(torch.autograd.Function):
 
 def linear_of_copies(inputs: Iterable[Tensor], copies: Tensor, bias: Tensor) -> Iterable[Tensor]:
     """`linear_per_copy` of copies (E, O, I) that exist; in training for all inputs at once."""
-    if torch.is_grad_enabled():
+    if torch.is_grad_enabled() and not torch.compiler.is_compiling():
         return _CopiesLinear.apply(copies, bias, *inputs)
     return linear_per_copy(inputs, copies, bias)
 
