@@ -47,8 +47,8 @@ def pack_mask(mask: Tensor) -> Tensor:
 
 def unpack_mask(bits: Tensor, length: int) -> Tensor:
     """Bits (ceil(N/8),) uint8 -> mask (N,) bool, the inverse of `pack_mask`."""
-    byte, bit = torch.arange(256, device=bits.device).unsqueeze(1), torch.arange(8, device=bits.device)
-    bits_of_byte = (byte >> bit & 1).bool()
+    values = torch.tensor([1 << bit for bit in range(8)], device=bits.device)  # ONNX has no shift of tensors
+    bits_of_byte = (torch.arange(256, device=bits.device).unsqueeze(1) & values).bool()
     return bits_of_byte.index_select(0, bits.int()).flatten()[:length]
 
 
