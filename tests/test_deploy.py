@@ -31,6 +31,7 @@ def checkpoints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning")  # inductor's own
 def test_commands_and_snippets_run_one_after_the_other(checkpoints: Path) -> None:
     kinds = [kind for kind, _ in BLOCKS]
     assert kinds[0] == "bash"

@@ -43,6 +43,7 @@ def test_models_are_one_graph_with_the_same_logits_and_gradients(case: str) -> N
             torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning")  # inductor's own
 def test_inductor_gives_the_same_logits() -> None:
     torch.compiler.reset()
     model = small("bert-element")
