@@ -1,8 +1,8 @@
 """The formats a trained model can be served in: bytes, metric, difference from the model, latency.
 
-    python -m benchmarks.formats --runs runs/glue_table/mrpc --data FOLDER/mrpc --fill docs/deploy.md
+    python -m benchmarks.formats --runs FOLDER_OF_CHECKPOINTS --data FOLDER/mrpc --fill docs/deploy.md
 
-`--runs` has a checkpoint in each folder, as benchmarks.glue leaves them: classifiers of pairs of sentences, PAD or not.
+`--runs` has a checkpoint in each folder: classifiers of pairs of sentences, PAD or not.
 Every format is written by `export_model` and then run alone: F1 and accuracy on the validation split, in batches of 32;
 processor time of one pair of 64 tokens, the median of 20, one thread. Finished rows are skipped.
 """
