@@ -29,7 +29,8 @@ EXAMPLES = [
     "scipy",
     *PLOTS,
 ]
-TEST = ["hypothesis", "peft", "pytest>=9", "pytest-xdist", "ruff", *EXAMPLES]
+EXPORT = ["onnx>=1.17", "onnxruntime>=1.20", "onnxscript>=0.5"]
+TEST = ["hypothesis", "peft", "pytest>=9", "pytest-xdist", "ruff", *EXAMPLES, *EXPORT]
 TEST += ["parameterized"]  # transformers' own tests need it
 
 setup(
@@ -59,7 +60,7 @@ setup(
         "typer",
         "wrapt",
     ],
-    extras_require={"examples": EXAMPLES, "plots": PLOTS, "test": TEST},
+    extras_require={"examples": EXAMPLES, "export": EXPORT, "plots": PLOTS, "test": TEST},
     classifiers=[
         "Development Status :: 4 - Beta",
         "Intended Audience :: Science/Research",
