@@ -73,7 +73,7 @@ $(INSTALLED): setup.py pyproject.toml constraints.txt
 	@echo "setting up $(VENV)"
 	$(PYTHON) -m venv $(VENV)
 	$(PIP_INSTALL) -c constraints.txt setuptools
-	$(PIP_INSTALL) -c constraints.txt --no-build-isolation -e '.[examples,plots,test]'
+	$(PIP_INSTALL) -c constraints.txt --no-build-isolation -e '.[examples,export,plots,test]'
 	@touch $@
 
 # These wheels only carry a checkpoint, sentences and digits; nothing of their code or its dependencies is used.

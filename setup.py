@@ -31,7 +31,8 @@ EXAMPLES = [
     *PEFT,
     *PLOTS,
 ]
-TEST = ["hypothesis", "pytest>=9", "pytest-xdist", "ruff", *EXAMPLES]
+EXPORT = ["onnx>=1.17", "onnxruntime>=1.20", "onnxscript>=0.5"]
+TEST = ["hypothesis", "pytest>=9", "pytest-xdist", "ruff", *EXAMPLES, *EXPORT]
 TEST += ["parameterized"]  # transformers' own tests need it
 
 setup(
@@ -61,7 +62,7 @@ setup(
         "typer",
         "wrapt",
     ],
-    extras_require={"examples": EXAMPLES, "peft": PEFT, "plots": PLOTS, "test": TEST},
+    extras_require={"examples": EXAMPLES, "export": EXPORT, "peft": PEFT, "plots": PLOTS, "test": TEST},
     classifiers=[
         "Development Status :: 4 - Beta",
         "Intended Audience :: Science/Research",

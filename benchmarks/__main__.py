@@ -7,7 +7,7 @@
     python -m benchmarks --quick                           tiny sizes: shows that everything runs, says nothing
     python -m benchmarks --threads 1 --clock processor     on a machine that others use too
     python -m benchmarks report                            the results as Markdown
-    python -m benchmarks report --fill README.md docs/performance.md       put into documents between their marks
+    python -m benchmarks report --fill README.md docs/*.md                   put into documents between their marks
 
 All variants of a thing are measured in the same rounds, once per round in random order, in one process or in processes
 that alternate; given are medians over rounds, and quartiles of the ratios within rounds. See docs/performance.md.

@@ -18,7 +18,7 @@ import torch
 from benchmarks.device import Clock, device
 
 ROOT = Path(__file__).parents[1]
-_IMPORTED_ONCE = ["benchmarks.layers", "padnet_hf"]
+_IMPORTED_ONCE = ["benchmarks.layers", "padnet_hf.models.auto"]
 
 
 def in_fresh_process(function: Callable[..., Any], *args: Any) -> Any:

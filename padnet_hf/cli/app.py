@@ -193,6 +193,28 @@ def to_dense(source: Source, target: Target, overwrite: Overwrite = False) -> No
     console.print(f"{target}: {type(model).__name__}, {model.num_parameters():,} parameters", markup=False)
 
 
+@app.command("export")
+def export_command(
+    source: Source,
+    target: Target,
+    format_: Annotated[str, typer.Option("--format", help="onnx, or torch for torch.export.")] = "onnx",
+    opset: Annotated[int, typer.Option(help="Version of ONNX's operators, 18 to 23.")] = 21,
+    quantize: Annotated[str | None, typer.Option(help="int8: weights of a quarter of the size.")] = None,
+    as_json: AsJSON = False,
+) -> None:
+    """Write a network as one graph that runs without this package, checked against the network itself.
+
+    Example: `padnet export pad-bert bert-onnx --format onnx --quantize int8`
+    """
+    from padnet_hf.cli.converting import export
+
+    report = export(source, target, format_, opset, quantize)
+    if as_json:
+        _print_json(report.to_dict())
+    else:
+        console.print(f"{target / report.file}: {report}", markup=False)
+
+
 @app.command()
 def card(
     folder: Annotated[Path, typer.Argument(help="Folder of a checkpoint.", show_default=False)],

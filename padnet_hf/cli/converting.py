@@ -10,6 +10,7 @@ from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 from transformers.utils import CONFIG_NAME
 
 from padnet_hf.errors import PADNetError
+from padnet_hf.export.exporting import ExportReport, check_export, export_model
 from padnet_hf.hub.code_shim import SHIM_MODULE
 from padnet_hf.hub.inspection import read_config
 from padnet_hf.hub.model_card import CARD, PICTURE, auto_class_of
@@ -102,17 +103,23 @@ def make_dense(source: str, target: Path) -> PreTrainedModel:
     return dense
 
 
+def export(source: str, target: Path, format: str, opset: int, quantize: str | None) -> ExportReport:
+    """The graph of a PAD checkpoint with what prepares its inputs; in float32, whatever it was saved in."""
+    check_export(target, format, opset, quantize)
+    model = load(source)
+    processing = _processing(type(model.config).processing_class, source)
+    return export_model(
+        model.float().eval(), target, format, opset=opset, quantize=quantize, processing_class=processing
+    )
+
+
 def _write(
     model: PreTrainedModel, source: str, target: Path, processing_class: str, report: PartitionReport | None = None
 ) -> None:
     earlier = [path for name in _BESIDE_THE_WEIGHTS if (path := target / name).is_file()]
     with filled_whole(target) as folder:
         model.save_pretrained(folder)
-        try:
-            processing = load_processing(processing_class, source)
-        except PADNetError:
-            logger.warning("%s has nothing for %s: the result has neither", source, processing_class)
-        else:
+        if (processing := _processing(processing_class, source)) is not None:
             processing.save_pretrained(folder)
         if report is not None:
             write_report(folder, report)
@@ -120,3 +127,12 @@ def _write(
     for path in earlier:
         if path.name not in written:
             path.unlink()
+
+
+def _processing(auto_class: str, source: str) -> Any:
+    """The tokenizer or image processor beside a model, or None, with a warning."""
+    try:
+        return load_processing(auto_class, source)
+    except PADNetError:
+        logger.warning("%s has nothing for %s: the result has neither", source, auto_class)
+        return None

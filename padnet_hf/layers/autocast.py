@@ -16,5 +16,5 @@ def in_autocast_dtype(inputs: Tensor) -> Tensor:
 
 def no_autocast(device: torch.device) -> AbstractContextManager:
     """A context in which autocast changes nothing."""
-    is_known = torch.amp.is_autocast_available(device.type)
-    return torch.autocast(device.type, enabled=False) if is_known else nullcontext()
+    is_on = torch.amp.is_autocast_available(device.type) and torch.is_autocast_enabled(device.type)
+    return torch.autocast(device.type, enabled=False) if is_on else nullcontext()

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from padnet_hf.errors import PADNetError
 from padnet_hf.layers.autocast import in_autocast_dtype, no_autocast
 from padnet_hf.layers.kernel_attention import KernelAttention
-from padnet_hf.layers.mixed_conv import mixed_conv2d
-from padnet_hf.layers.sample_conv import Geometry, output_layout
+from padnet_hf.layers.mixed_conv import is_mixed_after, mix_outputs, mixed_conv2d
+from padnet_hf.layers.sample_conv import Geometry, convolve_in_graph, output_layout
 from padnet_hf.partition.layer import MaskGroup, MultiplyAdds, PADLayer
 from padnet_hf.partition.packing import Packed
 from padnet_hf.partition.weight import PADWeight
@@ -122,6 +122,8 @@ class PADDynamicConv2d(PADLayer):
             inputs = F.pad(inputs, self.edges, mode)
         if weight.is_static:
             outputs = F.conv2d(inputs, weight.static.to(dtype), None, *self.geometry)
+        elif torch.compiler.is_compiling():
+            outputs = self._in_graph(inputs, shares)
         elif weight.granularity == "unit" and weight.phi is not None:
             outputs = self._channels(inputs, shares)
         else:
@@ -148,6 +150,23 @@ class PADDynamicConv2d(PADLayer):
         mixed = mixed_conv2d(inputs, shares * scales[0], Packed(dynamic.flatten(1)), shape, self.geometry)
         static = F.conv2d(inputs, (weight.static * scales[1]).to(inputs.dtype), None, *self.geometry)
         return _Interleave.apply(mixed, static, *positions)
+
+    def _in_graph(self, inputs: Tensor, shares: Tensor) -> Tensor:
+        """The same for compilers and exporters: the number of images may change, and nothing is written in place."""
+        weight = self.weight
+        if weight.granularity != "unit" or weight.phi is None or self.groups > 1:
+            if weight.is_fully_dynamic and is_mixed_after(inputs, weight.num_copies, weight.shape, self.geometry):
+                return mix_outputs(inputs, shares, weight.dynamic, self.geometry)
+            return convolve_in_graph(inputs, weight.mix(shares).to(inputs.dtype), self.geometry)
+        scale_dynamic, scale_static = weight.scales()
+        dynamic, shares = weight.dynamic, shares * scale_dynamic
+        if is_mixed_after(inputs, weight.num_copies, weight.shape, self.geometry):
+            mixed = mix_outputs(inputs, shares, dynamic, self.geometry)
+        else:
+            kernels = torch.tensordot(shares.to(dynamic.dtype), dynamic, 1).to(inputs.dtype)
+            mixed = convolve_in_graph(inputs, kernels, self.geometry)
+        static = F.conv2d(inputs, (weight.static * scale_static).to(inputs.dtype), None, *self.geometry)
+        return torch.cat([mixed, static], dim=1).index_select(1, weight.order())
 
     def unit_group(self) -> MaskGroup:
         return MaskGroup((self.weight,) if self.bias is None else (self.weight, self.bias))

@@ -215,6 +215,6 @@ class PADExperts(nn.Module):
 
     def _rebuilt(self, built: dict[str, Tensor]) -> AbstractContextManager:
         packed = {name: w for name, w in self.weights._asdict().items() if w.phi is not None}
-        if not (packed and self.rebuild_in_backward and torch.is_grad_enabled()):
-            return nullcontext()
+        if not (packed and self.rebuild_in_backward and torch.is_grad_enabled()) or torch.compiler.is_compiling():
+            return nullcontext()  # compilers choose for themselves what to work out again
         return RebuiltInBackward([(built[name], weight) for name, weight in packed.items()])

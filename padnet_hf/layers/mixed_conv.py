@@ -43,8 +43,7 @@ def mixed_conv2d(
     no more than a few mixed kernels exist at once.
     """
     shares = shares.to(kernels.dynamic.dtype)
-    few = (shares.shape[1] - 1) * math.prod(geometry.output_size(inputs.shape, shape)) < _OUTPUT_MIXING
-    if kernels.static is None and geometry.groups == 1 and few:
+    if kernels.static is None and is_mixed_after(inputs, len(kernels.dynamic), shape, geometry):
         return mix_outputs(inputs, shares, kernels.dynamic.view(-1, *shape), geometry)
     rows, columns = geometry.stride
     skips = (rows, columns) != (1, 1) and shape[-2:] == (1, 1) and geometry.padding == (0, 0)
@@ -54,11 +53,17 @@ def mixed_conv2d(
     return convolution(inputs, shares, shape, geometry, width, *kernels)
 
 
+def is_mixed_after(inputs: Tensor, num_kernels: int, shape: torch.Size, geometry: Geometry) -> bool:
+    """Whether to convolve with every kernel and mix the outputs, rather than the kernels."""
+    few = (num_kernels - 1) * math.prod(geometry.output_size(inputs.shape, shape)) < _OUTPUT_MIXING
+    return geometry.groups == 1 and few
+
+
 def mix_outputs(inputs: Tensor, shares: Tensor, kernels: Tensor, geometry: Geometry) -> Tensor:
     """The convolution is linear in its kernel: with kernels (E, O, C, height, width), mix the E outputs."""
     outputs = F.conv2d(inputs, kernels.flatten(0, 1).to(inputs.dtype), None, *geometry)
-    shape = (len(inputs), kernels.shape[1], *outputs.shape[2:])
-    apart = outputs.reshape(len(inputs), len(kernels), math.prod(shape[1:]))
+    shape = (inputs.shape[0], kernels.shape[1], *outputs.shape[2:])  # a graph takes what len() gives for a constant
+    apart = outputs.reshape(shape[0], len(kernels), math.prod(shape[1:]))
     mixed = torch.bmm(shares.to(apart.dtype).unsqueeze(1), apart).view(shape)
     return mixed.contiguous(memory_format=output_layout(inputs))
 

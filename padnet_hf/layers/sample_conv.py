@@ -53,6 +53,25 @@ def convolve(inputs: Tensor, kernels: Tensor, geometry: Geometry, out: Tensor) -
             out[number] = F.conv2d(inputs[number : number + 1], kernels[number], None, *geometry)[0]
 
 
+def convolve_in_graph(inputs: Tensor, kernels: Tensor, geometry: Geometry) -> Tensor:
+    """inputs (B, C, height, width), kernels (B, O, C/G, height, width) -> (B, O, ...), for compilers and exporters.
+
+    A matrix product over shifted inputs: the graph is the same for any B, and in ONNX, where the number of a
+    convolution's groups is a constant, there is no other way without a loop.
+    """
+    size = geometry.output_size(inputs.shape, kernels.shape)
+    rows, columns = (
+        [slice(i * gap, i * gap + step * (count - 1) + 1, step) for i in range(reach)]
+        for count, reach, step, gap in zip(size, kernels.shape[-2:], geometry.stride, geometry.dilation, strict=True)
+    )
+    height, width = geometry.padding
+    padded = F.pad(inputs, (width, width, height, height)) if height or width else inputs
+    shifted = torch.stack([padded[:, :, row, column] for row in rows for column in columns], dim=2)
+    groups, outputs = geometry.groups, kernels.shape[1]
+    matrices = kernels.reshape(-1, groups, outputs // groups, kernels[0, 0].numel())
+    return (matrices @ shifted.reshape(inputs.shape[0], groups, matrices.shape[-1], -1)).reshape(-1, outputs, *size)
+
+
 def convolve_backward(
     grad: Tensor, inputs: Tensor, kernels: Tensor, geometry: Geometry, out: Tensor | None, add: bool = False
 ) -> Tensor:

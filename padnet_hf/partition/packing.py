@@ -47,8 +47,8 @@ def pack_mask(mask: Tensor) -> Tensor:
 
 def unpack_mask(bits: Tensor, length: int) -> Tensor:
     """Bits (ceil(N/8),) uint8 -> mask (N,) bool, the inverse of `pack_mask`."""
-    byte, bit = torch.arange(256, device=bits.device).unsqueeze(1), torch.arange(8, device=bits.device)
-    bits_of_byte = (byte >> bit & 1).bool()
+    values = torch.tensor([1 << bit for bit in range(8)], device=bits.device)  # ONNX has no shift of tensors
+    bits_of_byte = (torch.arange(256, device=bits.device).unsqueeze(1) & values).bool()
     return bits_of_byte.index_select(0, bits.int()).flatten()[:length]
 
 
@@ -104,6 +104,26 @@ def unpacked_copies(
     positions = dynamic_index.long()  # kept in 32 bits for memory, but 64 are faster to scatter by
     for values in dynamic:
         yield copy.scatter_(0, positions, values * scale_dynamic)
+
+
+def packed_order(mask: Tensor, num_dynamic: int) -> Tensor:
+    """Where each of N positions stands among packed values, dynamic ones before static ones, (N,) int64.
+
+    The shape does not depend on the mask (N,) bool, unlike that of its positions: for graphs, where they are unknown.
+
+    >>> packed_order(torch.tensor([True, False, False, True]), 2)
+    tensor([0, 2, 3, 1])
+    """
+    count = mask.cumsum(0)
+    return torch.where(mask, count - 1, num_dynamic + torch.arange(mask.numel(), device=mask.device) - count)
+
+
+def merge_by_order(
+    dynamic: Tensor, static: Tensor, scale_dynamic: Tensor, scale_static: Tensor, order: Tensor
+) -> Tensor:
+    """`merge` as one gather by `packed_order`, without a write in place: what compilers and exporters take best."""
+    shared = (static * scale_static).to(dynamic.dtype).expand(dynamic.shape[0], -1)
+    return torch.cat([dynamic * scale_dynamic, shared], dim=1).index_select(1, order)
 
 
 class _Merge(torch.autograd.Function):
@@ -205,7 +225,7 @@ class _CopiesLinear(torch.autograd.Function):
 
 def linear_of_copies(inputs: Iterable[Tensor], copies: Tensor, bias: Tensor) -> Iterable[Tensor]:
     """`linear_per_copy` of copies (E, O, I) that exist; in training for all inputs at once."""
-    if torch.is_grad_enabled():
+    if torch.is_grad_enabled() and not torch.compiler.is_compiling():
         return _CopiesLinear.apply(copies, bias, *inputs)
     return linear_per_copy(inputs, copies, bias)
 

@@ -18,9 +18,11 @@ from padnet_hf.partition.packing import (
     linear_per_copy,
     mean_over_copies,
     merge,
+    merge_by_order,
     num_mask_bytes,
     pack_mask,
     packed_linear,
+    packed_order,
     positions_of,
     unpack_mask,
     unpacked_copies,
@@ -271,6 +273,8 @@ class PADWeight(nn.Module):
         """
         if self.is_fully_dynamic:
             return self.own_dynamic
+        if torch.compiler.is_compiling():
+            return self._build()
         if not self.cache or torch.is_grad_enabled():
             self._cached = None
             return self._build(scratch_for)
@@ -282,6 +286,8 @@ class PADWeight(nn.Module):
     def _build(self, scratch_for: str | None = None) -> Tensor:
         if self.is_static:
             return self.shared_static.expand(self.num_own_copies, *self.shape)
+        if torch.compiler.is_compiling():
+            return self._merged_in_graph(self.own_dynamic.flatten(1))
         memory, packed = None, self.packed()
         if scratch_for is not None and self.values.device.type == "cpu":
             memory = scratch(scratch_for, self.num_own_copies * self.shape.numel(), self.values.dtype)
@@ -291,11 +297,21 @@ class PADWeight(nn.Module):
         """A weight per sample, (B, *shape), whose dynamic part is the sum of the copies times `shares` (B, E)."""
         if self.is_static:
             return self.static.expand(shares.shape[0], *self.shape)
-        dynamic, *rest = self.packed()
-        mixed = shares.to(dynamic.dtype) @ dynamic
+        dynamic = self.dynamic.flatten(1)
+        mixed = (shares.to(dynamic.dtype) @ dynamic).to(dynamic.dtype)
+        if torch.compiler.is_compiling() and not self.is_fully_dynamic:
+            return self._merged_in_graph(mixed)
         if not self.is_fully_dynamic:
-            mixed = merge(mixed.to(dynamic.dtype), *rest)
+            mixed = merge(mixed, *self.packed()[1:])
         return mixed.view(-1, *self.shape)
+
+    def _merged_in_graph(self, dynamic: Tensor) -> Tensor:
+        """Dynamic values (B, n) with the static ones in their places, (B, *shape)."""
+        mask = self.mask()
+        if self.granularity == "unit":
+            mask = self._over_elements(mask)
+        order = packed_order(mask, dynamic.shape[1])
+        return merge_by_order(dynamic, self.shared_static.flatten(), *self.scales(), order).view(-1, *self.shape)
 
     def linear(self, inputs: Iterable[Tensor], bias: Tensor) -> Iterable[Tensor]:
         """inputs[e] (T_e, I) times copy e (O, I) plus bias[e], from bias (E, O), for a weight that is a matrix.
@@ -303,7 +319,7 @@ class PADWeight(nn.Module):
         Like `build`, but of an element partition only one copy is built at a time, also in the backward pass.
         """
         in_full = self.granularity == "unit" or self.phi is None or (self.cache and not torch.is_grad_enabled())
-        if in_full:
+        if in_full or torch.compiler.is_compiling():
             return linear_of_copies(inputs, self.build(), bias)
         if torch.is_grad_enabled():
             return packed_linear(inputs, bias, *self.packed())
@@ -322,6 +338,10 @@ class PADWeight(nn.Module):
         if self._indexed is None or self._indexed[0] is not self.mask_bits:
             self._indexed = (self.mask_bits, *_positions(self.mask()))
         return self._indexed[1:]
+
+    def order(self) -> Tensor:
+        """`packed_order` of its candidates."""
+        return packed_order(self.mask(), self.num_dynamic)
 
     def _element_positions(self) -> tuple[Tensor, Tensor]:
         if self.granularity == "element":

@@ -14,8 +14,10 @@ from benchmarks.results import environment
 from benchmarks.suite import BENCHES, Options, bench_named, run_bench
 from benchmarks.targets import Target
 
+SLOW = ("checkpoints", "serving")
 
-@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] * (n == "checkpoints")) for n in BENCHES])
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] * (n in SLOW)) for n in BENCHES])
 def test_the_quick_form_measures_every_part(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     main([name, "--quick", "--output", str(tmp_path)])
     found = json.loads((tmp_path / f"{name}.json").read_text())

@@ -54,6 +54,8 @@ WAYS: dict[str, dict[str, float]] = {
     "all samples at once, three channels": {"_SMALL_KERNEL": 10**9, **_THREE_CHANNELS},
     "one sample after the other, three channels": {"_SMALL_KERNEL": 0, **_THREE_CHANNELS},
     "two samples mixed at once, three channels": {"_SMALL_KERNEL": 0, "_SCRATCH_BYTES": 3 / 4, **_THREE_CHANNELS},
+    "for a compiler, kernels mixed": {"_OUTPUT_MIXING": 0},
+    "for a compiler, outputs mixed": {"_OUTPUT_MIXING": 10**9},
 }
 """Ways of computing the same, by thresholds that lead there; scratch here in kernels, not bytes."""
 
@@ -71,6 +73,8 @@ FORMS_AND_WAYS = [(form, way) for form in FORMS for way in ways_for(form)]
 
 def force(way: str, patch: pytest.MonkeyPatch, kernel_bytes: int) -> None:
     """Set the thresholds that lead to `way` for kernels of this size."""
+    if way.startswith("for a compiler"):
+        patch.setattr(torch.compiler, "is_compiling", lambda: True)
     for name, value in WAYS[way].items():
         module = next(module for module in (mixed_conv, sample_conv, dynamic_conv) if hasattr(module, name))
         patch.setattr(module, name, value * kernel_bytes if name == "_SCRATCH_BYTES" else value)

@@ -63,6 +63,17 @@ def test_outputs_and_every_gradient_are_the_papers_formula(
     _compare_with_formula(experts, make_routing(num_tokens, dtype), 1e-10 if dtype == torch.float64 else 2e-5)
 
 
+@pytest.mark.parametrize(("implementation", "dtype"), IMPLEMENTATIONS[:3])
+@pytest.mark.parametrize("form", FORMS)
+def test_what_compilers_are_given_is_the_papers_formula_too(
+    form: str, implementation: str, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    experts, routing = make_experts(form, implementation, dtype), make_routing(13, dtype)
+    expected = _run(copy.deepcopy(experts), routing, reference_experts)
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
+    _assert_equal(_run(experts, routing), expected, 1e-10 if dtype == torch.float64 else 2e-5)
+
+
 @pytest.mark.parametrize(("implementation", "dtype"), IMPLEMENTATIONS)
 @pytest.mark.parametrize("form", ["fully dynamic", "element", "unit"])
 def test_experts_without_tokens_get_no_gradient_of_their_own(

@@ -8,9 +8,11 @@ from padnet_hf.partition.packing import (
     linear_per_copy,
     mean_over_copies,
     merge,
+    merge_by_order,
     num_mask_bytes,
     pack_mask,
     packed_linear,
+    packed_order,
     unpack_mask,
     unpacked_copies,
 )
@@ -102,6 +104,19 @@ def test_merge_is_the_papers_formula(mask: Tensor) -> None:
         for position, is_dynamic in enumerate(mask.tolist()):
             expected = scale_dynamic * next(dynamic_values) if is_dynamic else scale_static * next(static_values)
             assert merged[copy, position].item() == expected.item()
+
+
+@pytest.mark.parametrize("mask", _MASKS, ids=str)
+def test_merging_by_order_is_merging_in_values_and_gradients(mask: Tensor) -> None:
+    results = []
+    for by_order in (False, True):
+        *values, dynamic_index, static_index = _packed(3, mask)
+        order = packed_order(mask, len(dynamic_index))
+        merged = merge_by_order(*values, order) if by_order else merge(*values, dynamic_index, static_index)
+        merged.square().sum().backward()
+        results.append([merged, *(leaf.grad for leaf in values)])
+    for one, other in zip(*results, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("mask", _MASKS[:3], ids=str)
