@@ -9,6 +9,7 @@ from torch import nn
 from padnet_hf.adapters.extra import import_peft
 from padnet_hf.adapters.targets import Target, choose_targets
 from padnet_hf.errors import PADNetError
+from padnet_hf.partition.shards import is_sharded
 
 if TYPE_CHECKING:
     from peft import LoraConfig
@@ -32,13 +33,19 @@ def lora_config(
             model has, without the experts where they are partitioned by element.
         fields: others of LoraConfig; `modules_to_save` is added to ours.
 
-    Raises PADNetError for a target that matches nothing or cannot be adapted, a rank out of range, or without PEFT.
+    Raises PADNetError for a target that matches nothing or cannot be adapted, a rank out of range, parameters spread
+    over processes (tensor or expert parallelism, FSDP2), or without PEFT.
     """
     peft = import_peft()
     if isinstance(rank, bool) or not isinstance(rank, int) or rank < 1:
         raise PADNetError(f"the LoRA rank is {rank!r}, but must be a whole number of at least 1.")
     if not alpha > 0:
         raise PADNetError(f"the LoRA alpha is {alpha!r}, but must be above 0; 16 is usual.")
+    if is_sharded(model.parameters()):
+        raise PADNetError(
+            f"the parameters of this {type(model).__name__} are spread over processes, but an adapter is made on whole "
+            "weights: load the model without a DistributedConfig (or make the adapter before FSDP starts)."
+        )
     chosen = choose_targets(model, targets)
     _check_rank(rank, chosen)
     parameters = sorted({target.relative for target in chosen if target.kind == "parameter"})

@@ -10,7 +10,14 @@ from peft.tuners.lora.layer import ParamWrapper
 from torch import Tensor
 from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
-from padnet_hf import PADBertForMultipleChoice, PADBertForTokenClassification, PADNetError, lora_config
+from padnet_hf import (
+    PADBertForMultipleChoice,
+    PADBertForTokenClassification,
+    PADNetError,
+    PartitionConfig,
+    lora_config,
+    partition,
+)
 from padnet_hf.layers.experts import PADExperts
 from tests.adapters.conftest import logits, train
 from tests.hub.cases import make_dense
@@ -58,6 +65,18 @@ def test_experts_compute_with_their_weights_plus_scaled_b_a(
     torch.testing.assert_close(logits(adapted, data), expected, rtol=0, atol=1e-6)
     with adapted.disable_adapter():
         assert (logits(adapted, data) - expected).abs().max() > 1e-3
+
+
+def test_experts_that_are_all_static_have_an_adapter_too(
+    saved: Callable[[str], Path], adapt: Adapt, data: Data
+) -> None:
+    model = AutoModelForSequenceClassification.from_pretrained(saved("bert-full")).eval()
+    partition(model, config=PartitionConfig(dynamic_ratio=0), progress=False)
+    before = logits(model, data)
+    adapted = adapt(model, moved=True, targets=["experts"])
+    after = logits(adapted, data)
+    assert (after - before).abs().max() > 1e-3
+    torch.testing.assert_close(logits(adapted.merge_and_unload(), data), after, rtol=0, atol=1e-6)
 
 
 def test_one_layer_of_experts_equals_a_loop_over_tokens(saved: Callable[[str], Path], adapt: Adapt) -> None:
