@@ -79,7 +79,10 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
 
 
 def prepare(
-    arguments: Arguments, partition: PartitionConfig | None, checkpoint: str | None, adapter: dict[str, Any]
+    arguments: Arguments,
+    partition: PartitionConfig | None,
+    checkpoint: str | None,
+    adapter: dict[str, Any] | None = None,
 ) -> Job:
     """Data, tokenizer, model and trainer; with `partition` the model is partitioned when this returns.
 
