@@ -4,7 +4,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -43,14 +43,14 @@ def write_json(path: Path, content: Any) -> None:
 def filled_whole(folder: Path) -> Iterator[Path]:
     """A new folder to write files to; they replace those of `folder` at the end of the block, if all went well.
 
-    Whatever happens before, the files of `folder` stay as they were. Weights left over from an earlier save, which
-    had other shards, are removed.
+    Whatever happens before, the files of `folder` stay as they were, or it is not there. Weights left over from an
+    earlier save, which had other shards, are removed.
 
     Raises PADNetError if the files cannot be written, for instance because the disk is full.
     """
     if folder.exists() and not folder.is_dir():
         raise PADNetError(f"cannot save to {str(folder)!r}: it is a file; give a folder.")
-    unfinished = folder / _UNFINISHED
+    unfinished, is_new = folder / _UNFINISHED, not folder.exists()
     try:
         shutil.rmtree(unfinished, ignore_errors=True)  # of a process that was killed
         unfinished.mkdir(parents=True)
@@ -62,6 +62,9 @@ def filled_whole(folder: Path) -> Iterator[Path]:
         ) from error
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
+        if is_new:
+            with suppress(OSError):  # it is not empty
+                folder.rmdir()
 
 
 def _move(source: Path, target: Path) -> None:

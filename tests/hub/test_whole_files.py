@@ -54,6 +54,12 @@ def test_a_folder_that_is_not_there_is_made(tmp_path: Path) -> None:
     assert contents(tmp_path / "a" / "b") == {"config.json": "new"}
 
 
+def test_after_an_error_a_folder_that_was_not_there_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(PADNetError), filled_whole(tmp_path / "new") as new:
+        os.rename(new / "missing", new / "config.json")
+    assert not (tmp_path / "new").exists()
+
+
 @pytest.mark.parametrize("error", [KeyboardInterrupt, OSError, ValueError])
 def test_after_an_error_everything_is_as_it_was(folder: Path, error: type[BaseException]) -> None:
     def fail() -> None:
