@@ -23,7 +23,7 @@ from padnet_hf.hub.publishing import Repository, describe
 from padnet_hf.hub.whole_files import filled_whole
 from padnet_hf.models.parallel import PADParallelMixin
 from padnet_hf.partition.layer import hash_masks, mask_groups, pad_weights
-from padnet_hf.partition.packing import unpack_mask
+from padnet_hf.partition.packing import count_set
 from padnet_hf.partition.weight import Granularity
 from padnet_hf.version import __version__
 
@@ -156,9 +156,9 @@ class PADCheckpointMixin(PADParallelMixin):
         for name, weight in pad_weights(self).items():
             if weight.mask_bits is None or weight.mask_bits.is_meta:
                 continue
-            bits = unpack_mask(weight.mask_bits, weight.mask_bits.numel() * 8)
-            num_set, beyond = int(bits.sum()), bits[weight.num_candidates(weight.granularity) :]
-            if num_set != weight.num_dynamic or bool(beyond.any()):
+            num_set, rest = count_set(weight.mask_bits), weight.num_candidates(weight.granularity) % 8
+            beyond = weight.mask_bits[-1] >> rest if rest else 0
+            if num_set != weight.num_dynamic or beyond:
                 raise PADCheckpointError(
                     f"the mask of {name} has {num_set} set bits, but dynamic_counts says {weight.num_dynamic}; the "
                     "checkpoint is damaged, download or save it again."

@@ -52,6 +52,12 @@ def unpack_mask(bits: Tensor, length: int) -> Tensor:
     return bits_of_byte.index_select(0, bits.int()).flatten()[:length]
 
 
+def count_set(bits: Tensor) -> int:
+    """How many positions are set in bits (ceil(N/8),) uint8."""
+    of_byte = unpack_mask(torch.arange(256, dtype=torch.uint8, device=bits.device), 256 * 8).view(256, 8).sum(dim=1)
+    return int(of_byte.index_select(0, bits.int()).sum())
+
+
 def positions_of(mask: Tensor) -> Tensor:
     """Positions of the ones of a mask (N,) bool, int64, in rising order."""
     if mask.device.type == "cpu" and not torch.compiler.is_compiling():

@@ -213,7 +213,7 @@ class PADWeight(nn.Module):
         """Take the form that a checkpoint with this count has, its values still to be filled in."""
         shapes, device = self.state_shapes(num_dynamic, granularity), self.values.device
         state = {name: torch.empty(shape, dtype=dtype, device=device) for name, (shape, dtype) in shapes.items()}
-        if "mask_bits" in state:
+        if "mask_bits" in state and device.type != "meta":
             state["mask_bits"] = first_positions(num_dynamic, self.num_candidates(granularity), device)
         if "phi" in state:
             state["phi"].zero_()

@@ -3,6 +3,7 @@ import torch
 from torch import Tensor
 
 from padnet_hf.partition.packing import (
+    count_set,
     first_positions,
     linear_of_copies,
     linear_per_copy,
@@ -223,6 +224,12 @@ def test_linear_per_copy_computes_in_the_dtype_of_the_inputs() -> None:
         assert output.dtype == torch.bfloat16
         expected = inputs[number].float() @ copies[number].t() + bias[number]
         torch.testing.assert_close(output.float(), expected, rtol=0.05, atol=0.05)
+
+
+@pytest.mark.parametrize("length", [1, 8, 1001])
+def test_set_positions_are_counted(length: int) -> None:
+    mask = torch.rand(length, generator=torch.Generator().manual_seed(0)) < 0.5
+    assert count_set(pack_mask(mask)) == int(mask.sum())
 
 
 def test_gradients_of_copies_can_be_differentiated_again() -> None:
