@@ -17,6 +17,7 @@ def read_version() -> str:
     return match.group(1)
 
 
+PEFT = ["peft>=0.21"]
 PLOTS = ["matplotlib"]
 EXAMPLES = [
     "datasets>=4",
@@ -27,10 +28,11 @@ EXAMPLES = [
     "rich",
     "scikit-learn",
     "scipy",
+    *PEFT,
     *PLOTS,
 ]
 EXPORT = ["onnx>=1.17", "onnxruntime>=1.20", "onnxscript>=0.5"]
-TEST = ["hypothesis", "peft", "pytest>=9", "pytest-xdist", "ruff", *EXAMPLES, *EXPORT]
+TEST = ["hypothesis", "pytest>=9", "pytest-xdist", "ruff", *EXAMPLES, *EXPORT]
 TEST += ["parameterized"]  # transformers' own tests need it
 
 setup(
@@ -60,7 +62,7 @@ setup(
         "typer",
         "wrapt",
     ],
-    extras_require={"examples": EXAMPLES, "export": EXPORT, "plots": PLOTS, "test": TEST},
+    extras_require={"examples": EXAMPLES, "export": EXPORT, "peft": PEFT, "plots": PLOTS, "test": TEST},
     classifiers=[
         "Development Status :: 4 - Beta",
         "Intended Audience :: Science/Research",

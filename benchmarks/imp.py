@@ -29,7 +29,7 @@ from benchmarks.timing import interleaved
 from padnet_hf import PADBertConfig, PADBertForSequenceClassification, PartitionConfig, partition
 from padnet_hf.partition.criteria import criterion_named
 from padnet_hf.partition.layer import pad_layers, pad_weights
-from padnet_hf.partition.scoring import Batch, no_trace, score_weights
+from padnet_hf.partition.scoring import Batch, no_trace, score_parameters
 from padnet_hf.partition.selection import select_elements
 
 TIME, MEMORY, SELECTION = "partition", "memory of partition", "selection"
@@ -173,9 +173,9 @@ def partition_and_undo(model: PADBertForSequenceClassification, inputs: Batch, c
 
 def score(model: nn.Module, inputs: Batch) -> None:
     """One round of IMP's scoring."""
-    weights = list(pad_weights(model).values())
-    with no_trace(model, weights):
-        score_weights(model, weights, [inputs], criterion_named("snip"), torch.Generator())
+    scored = [weight.dynamic for weight in pad_weights(model).values()]
+    with no_trace(model, scored):
+        score_parameters(model, scored, [inputs], criterion_named("snip"), torch.Generator())
 
 
 def measure_memory(size: Size, rounds: int, clock: Clock) -> Measured:

@@ -1,5 +1,7 @@
 """The public names and where they come from: for type checkers, and for __init__.py."""
 
+from .adapters.lora import lora_config
+from .adapters.sparse import AdapterSparsity, restore_masks, sparsify_adapter
 from .errors import PADNetError
 from .layers.dynamic_conv import PADDynamicConv2d
 from .layers.kernel_attention import register_attention
@@ -25,6 +27,7 @@ from .training.trainer import PADTrainer
 from .version import __version__
 
 __all__ = [
+    "AdapterSparsity",
     "CalibrationBatches",
     "IMPCallback",
     "PADBertConfig",
@@ -46,7 +49,10 @@ __all__ = [
     "PartitionReport",
     "TemperatureCallback",
     "__version__",
+    "lora_config",
     "partition",
     "register_attention",
     "register_criterion",
+    "restore_masks",
+    "sparsify_adapter",
 ]

@@ -62,6 +62,11 @@ def test_padnet_commands_run_one_after_the_other(minilm_folder: str, tmp_path: P
 @pytest.mark.slow
 @pytest.mark.parametrize("command", [line for line in COMMANDS if "run_glue.py" in line])
 def test_glue_commands_run(command: str, minilm_folder: str, tmp_path: Path) -> None:
+    run_glue_command(command, minilm_folder, tmp_path)
+
+
+def run_glue_command(command: str, minilm_folder: str, tmp_path: Path) -> None:
+    """Run it for two steps on a few rows, MiniLM in the place of BERT-base."""
     data = tmp_path / "mrpc"
     data.mkdir()
     rows = [("a fine film", "a good film", 1), ("a fine film", "it rains", 0)] * 16
@@ -82,7 +87,8 @@ def test_glue_commands_run(command: str, minilm_folder: str, tmp_path: Path) -> 
     result = subprocess.run(arguments, cwd=tmp_path, capture_output=True, text=True, check=False, env=os.environ)
     assert result.returncode == 0, result.stderr
     folder = tmp_path / arguments[arguments.index("--output_dir") + 1]
-    assert (folder / "model.safetensors").exists()
+    weights = "adapter_model.safetensors" if "--lora" in arguments else "model.safetensors"
+    assert (folder / weights).exists()
     assert str(folder.relative_to(tmp_path)) in result.stdout  # the line that loads it
 
 

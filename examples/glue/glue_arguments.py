@@ -8,6 +8,7 @@ from transformers import TrainingArguments
 
 from padnet_hf import PADBertConfig, PartitionConfig
 from padnet_hf.jobs.command_line import option, parse_options
+from padnet_hf.jobs.lora_options import LoraOptions
 from padnet_hf.jobs.partition_options import PartitionOptions, partition_options
 from padnet_hf.jobs.run_request import recorded_training
 
@@ -73,12 +74,14 @@ class PADArguments(PartitionOptions):
     layer_options: ClassVar[tuple[str, ...]] = _EXPERTS
 
 
-Arguments = tuple[ModelArguments, DataArguments, PADArguments, TrainingArguments]
+Arguments = tuple[ModelArguments, DataArguments, LoraOptions, PADArguments, TrainingArguments]
 
 
 def parse(argv: list[str] | None) -> Arguments:
     """Options of the command line (`sys.argv` for None). Raises PADNetError for any that does not exist or fit."""
-    return parse_options((ModelArguments, DataArguments, PADArguments, TrainingArguments), argv, TRAINING_DEFAULTS)
+    return parse_options(
+        (ModelArguments, DataArguments, LoraOptions, PADArguments, TrainingArguments), argv, TRAINING_DEFAULTS
+    )
 
 
 def experts_options(pad: PADArguments) -> dict[str, Any]:
@@ -89,12 +92,15 @@ def experts_options(pad: PADArguments) -> dict[str, Any]:
     return {name: getattr(default if getattr(pad, name) is None else pad, name) for name in _EXPERTS}
 
 
-def recorded_options(arguments: Arguments, partition: PartitionConfig | None) -> dict[str, Any]:
+def recorded_options(
+    arguments: Arguments, partition: PartitionConfig | None, adapter: dict[str, Any]
+) -> dict[str, Any]:
     """Every option that decides the result, by name, defaults filled in."""
-    model, data, pad, training = arguments
+    model, data, lora, pad, training = arguments
     asked = asdict(data) | {"model_name_or_path": model.model_name_or_path, "model_revision": model.model_revision}
     asked |= recorded_training(training)
     asked |= {"use_pad": pad.use_pad, "use_moe": pad.use_moe} | experts_options(pad) | partition_options(partition)
+    asked |= {"lora": lora.lora} | adapter
     del asked["overwrite_output_dir"]
     return asked
 

@@ -17,6 +17,7 @@ from embedded import MODEL_NAME, embedded_model
 from glue_arguments import DataArguments, ModelArguments, PADArguments, experts_options
 from glue_data import TextData, check_labels
 from padnet_hf import PADBertConfig, PADBertForSequenceClassification, PADNetError, PartitionReport
+from padnet_hf.jobs.adapting import base_of, is_adapter
 from padnet_hf.jobs.labels import class_fields, known_labels
 from padnet_hf.jobs.loading import load_or_explain
 from padnet_hf.jobs.variants import needs_upcycling
@@ -29,13 +30,16 @@ _REMEDY = (
 
 
 def model_source(model: ModelArguments, checkpoint: str | None) -> str:
-    """Where the model comes from: the checkpoint to resume, what was asked for, or the embedded default."""
-    return checkpoint or model.model_name_or_path or embedded_model()
+    """Where the model comes from: the checkpoint to resume, what was asked for, or the embedded default.
+
+    Of a checkpoint that holds an adapter: its base, which was not trained.
+    """
+    return base_of(checkpoint) if checkpoint else model.model_name_or_path or embedded_model()
 
 
 def load_config(source: str, model: ModelArguments) -> PreTrainedConfig:
     """The configuration of the model at `source`. Raises PADNetError if there is none."""
-    return _load(AutoConfig.from_pretrained, source, model)
+    return _load(AutoConfig.from_pretrained, base_of(source), model)
 
 
 def load_tokenizer(source: str, model: ModelArguments) -> PreTrainedTokenizerBase:
@@ -67,6 +71,15 @@ def check_model(config: PreTrainedConfig, source: str, pad: PADArguments, *, res
             "one with --model_name_or_path, or leave the option out for dense training"
         )
     PADBertConfig.from_dense(config, **options)
+
+
+def check_adapter(source: str, *, making: bool) -> None:
+    """Raise PADNetError if the source is an adapter, and not only to be evaluated."""
+    if making and is_adapter(source):
+        raise PADNetError(
+            f"{source!r} holds an adapter, which can be evaluated here, but not trained on: merge it into its base "
+            "(merge_and_unload, then save_pretrained), and start from that"
+        )
 
 
 def check_length(config: PreTrainedConfig, tokenizer: PreTrainedTokenizerBase, data: DataArguments) -> None:
@@ -130,6 +143,15 @@ def variant_of(config: PreTrainedConfig) -> str:
     if not isinstance(config, PADBertConfig):
         return "dense"
     return "fully dynamic" if config.partition is None else "partitioned"
+
+
+def is_same(source: PreTrainedConfig, config: PreTrainedConfig) -> bool:
+    """Whether a dynamic model is just as it was loaded, its labels too, so that an adapter can name its source.
+
+    A dense one is taken for changed: its configuration seldom knows the labels.
+    """
+    same = (variant_of(source), source.id2label) == (variant_of(config), config.id2label)
+    return same and variant_of(config) != "dense"
 
 
 def size_report(model: PreTrainedModel) -> PartitionReport | None:

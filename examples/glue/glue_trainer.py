@@ -22,13 +22,14 @@ from padnet_hf.jobs.trainer_steps import partition_callbacks, record
 
 @dataclass
 class Job:
-    """A trainer with what it was built from."""
+    """A trainer with what it was built from; `is_as_loaded` if its model is the one at `source`, not changed."""
 
     trainer: PADTrainer
     data: TextData
     sets: dict[str, Dataset]
     label_names: tuple[str, ...]
     source: str
+    is_as_loaded: bool = False
 
     @property
     def folder(self) -> str:

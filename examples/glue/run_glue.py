@@ -2,22 +2,26 @@
 
     python examples/glue/run_glue.py --use_pad --dynamic_ratio 0.5 --do_train --do_eval --output_dir runs/glue
 
-With --use_moe the network stays fully dynamic; with neither option it is dense. README.md beside this file has more.
+With --use_moe the network stays fully dynamic; with neither option it is dense. With --lora only an adapter on top of
+it is trained. README.md beside this file has more.
 """
 
 import logging
 from dataclasses import asdict, replace
+from typing import Any
 
 import pandas as pd
-from transformers import set_seed
+from transformers import PreTrainedModel, set_seed
 
 from glue_arguments import Arguments, DataArguments, makes_model, parse, recorded_options
 from glue_data import TextData, load_text_data, wanted_splits
 from glue_metric import MEASURES
 from glue_model import (
     build_model,
+    check_adapter,
     check_length,
     check_model,
+    is_same,
     label_fields,
     load_config,
     load_tokenizer,
@@ -27,8 +31,10 @@ from glue_model import (
 )
 from glue_trainer import Job, build_trainer, evaluate, predict
 from padnet_hf import PartitionConfig
-from padnet_hf.jobs.closing import closing_rows, print_closing
+from padnet_hf.jobs.adapting import adapt, base_of, make_config
+from padnet_hf.jobs.closing import adapter_row, closing_rows, print_closing
 from padnet_hf.jobs.command_line import run_command
+from padnet_hf.jobs.lora_options import adapter_options
 from padnet_hf.jobs.partition_options import partition_config
 from padnet_hf.jobs.run_request import check_run, roles_of
 from padnet_hf.jobs.sharing import share
@@ -44,15 +50,18 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
     Raises PADNetError for any mistake in them, before anything slow is done or anything is written.
     """
     arguments = parse(argv)
-    *_, pad, training = arguments
+    *_, lora, pad, training = arguments
     partition = partition_config(pad, training.seed)
-    options = recorded_options(arguments, partition)
+    adapter = adapter_options(lora, partition, training)
+    options = recorded_options(arguments, partition, adapter)
     overwrite, making = arguments[1].overwrite_output_dir, makes_model(arguments)
     checkpoint = check_run(training, asdict(arguments[1]), options, making=making, overwrite=overwrite)
-    job = prepare(arguments, partition, checkpoint)
+    job = prepare(arguments, partition, checkpoint, adapter)
     metrics: dict[str, float] = {}
     if making:
         start_run(job.trainer, options, resuming=checkpoint is not None)
+    if adapter:
+        adapt(job.trainer, adapter, checkpoint, job.source if job.is_as_loaded else None)
     if training.do_train:
         metrics |= train(job.trainer, checkpoint)
     elif making:
@@ -69,9 +78,17 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
     return metrics
 
 
-def prepare(arguments: Arguments, partition: PartitionConfig | None, checkpoint: str | None) -> Job:
-    """Data, tokenizer, model and trainer; with `partition` the model is partitioned when this returns."""
-    model_arguments, data_arguments, pad, training = arguments
+def prepare(
+    arguments: Arguments,
+    partition: PartitionConfig | None,
+    checkpoint: str | None,
+    adapter: dict[str, Any] | None = None,
+) -> Job:
+    """Data, tokenizer, model and trainer; with `partition` the model is partitioned when this returns.
+
+    Raises PADNetError if `adapter` does not suit the model.
+    """
+    model_arguments, data_arguments, _, pad, training = arguments
     roles = roles_of(training)
     if partition is not None and "train" not in roles:
         roles = ["train", *roles]  # to calibrate on
@@ -79,6 +96,7 @@ def prepare(arguments: Arguments, partition: PartitionConfig | None, checkpoint:
     source = model_source(model_arguments, checkpoint)
     config = load_config(source, model_arguments)
     check_model(config, source, pad, resuming=checkpoint is not None)
+    check_adapter(source, making=makes_model(arguments))
     fields = label_fields(data, config, training=training.do_train)
     if "label2id" not in fields and not data.is_regression:
         data = replace(data, metric="regression")  # without training data only the model knows
@@ -92,8 +110,12 @@ def prepare(arguments: Arguments, partition: PartitionConfig | None, checkpoint:
     set_seed(training.seed)
     model = build_model(source, config, model_arguments, pad, fields)
     names = tuple(fields.get("id2label", {}).values())
+    if adapter:
+        make_config(model, adapter)  # a mistake in it shows before the partition
     trainer = build_trainer(training, model, tokenizer, sets, data, names, partition)
-    return Job(trainer, data, sets, names, source)
+    if adapter:
+        make_config(model, adapter)
+    return Job(trainer, data, sets, names, source, is_as_loaded=is_same(config, model.config))
 
 
 def limited(data: TextData, split: str, arguments: DataArguments) -> pd.DataFrame:
@@ -120,9 +142,14 @@ def task_measures(job: Job, metrics: dict[str, float]) -> dict[str, float]:
 
 
 def close(job: Job, measured: dict[str, float], folder: str) -> None:
-    """Print the table of the three networks and how to load this one from `folder`."""
+    """Print the table of the three networks, and of an adapter, and how to load this one from `folder`."""
     model = job.trainer.model
-    rows = closing_rows(model, variant_of(model.config), size_report(model), folder, measured)
+    if isinstance(model, PreTrainedModel):
+        rows = closing_rows(model, variant_of(model.config), size_report(model), folder, measured)
+    else:
+        adapter, where = adapter_row(model, folder, measured), base_of(folder)
+        model = model.unload()
+        rows = [*closing_rows(model, variant_of(model.config), size_report(model), where, {}), adapter]
     print_closing(
         rows, folder, auto_class="AutoModelForSequenceClassification", per="token", counted="feed-forward layers"
     )

@@ -6,8 +6,10 @@ from typing import Any
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
+from torch.nn import Module
 from transformers import PreTrainedModel
 
+from padnet_hf.adapters.sparse import trained_parameters
 from padnet_hf.partition.report import PartitionReport, Size
 
 WIDTH = 100
@@ -51,9 +53,15 @@ def _size_cells(size: Size) -> tuple[str, str, str]:
     return f"{size.parameters:,}", f"{size.bytes:,}{_COMPUTED}", f"{size.multiply_adds:,}"
 
 
-def weights_size(folder: str) -> int:
+def adapter_row(model: Module, folder: str, metrics: dict[str, float]) -> tuple[str, ...]:
+    """The row of an adapter in `folder`: what it trains of the model, bytes, metric of base and adapter together."""
+    stored = weights_size(folder, "adapter_model.safetensors")
+    return ("with its adapter", f"+ {trained_parameters(model):,}", f"+ {stored:,}", "-", format_metrics(metrics))
+
+
+def weights_size(folder: str, pattern: str = "model*.safetensors") -> int:
     """Bytes of the model's weight files."""
-    return sum(path.stat().st_size for path in Path(folder).glob("model*.safetensors"))
+    return sum(path.stat().st_size for path in Path(folder).glob(pattern))
 
 
 def format_metrics(metrics: dict[str, Any]) -> str:

@@ -32,6 +32,7 @@ _RESULTS = (
     "trainer_state.json", "training_args.bin", "config.json", "model*.safetensors", "model.safetensors.index.json",
     "tokenizer.json", "tokenizer_config.json", "vocab.txt", "special_tokens_map.json", "preprocessor_config.json",
     "per_class_accuracy*.json", "confusion_matrix*.png", "README.md", "modeling_padnet.py",
+    "base", "adapter_config.json", "adapter_model.safetensors",
 )  # fmt: skip
 """What a run leaves behind, of whichever script: one may replace the other's."""
 
@@ -97,14 +98,20 @@ def is_complete(checkpoint: Path) -> bool:
     """
     try:
         TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
-        index = checkpoint / "model.safetensors.index.json"
-        shards = set(json.loads(index.read_text())["weight_map"].values()) if index.exists() else {"model.safetensors"}
-        for shard in shards:
+        for shard in _weight_files(checkpoint):
             with safe_open(checkpoint / shard, framework="pt"):
                 pass
     except (OSError, ValueError, TypeError, KeyError, SafetensorError):
         return False
     return all(_is_whole(checkpoint, part) for part in _PARTS)
+
+
+def _weight_files(checkpoint: Path) -> set[str]:
+    """Names of the files that the weights should be in: of an adapter, of shards, or of a model in one file."""
+    index = checkpoint / "model.safetensors.index.json"
+    if (checkpoint / "adapter_config.json").exists():
+        return {"adapter_model.safetensors"}
+    return set(json.loads(index.read_text())["weight_map"].values()) if index.exists() else {"model.safetensors"}
 
 
 def _is_whole(checkpoint: Path, pattern: str) -> bool:

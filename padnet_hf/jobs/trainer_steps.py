@@ -9,6 +9,7 @@ import torch
 from torch.utils.data import Dataset
 from transformers import DataCollator, PreTrainedModel, Trainer, TrainerCallback, TrainingArguments
 
+from padnet_hf.adapters.sparse import trained_parameters
 from padnet_hf.hub.publishing import write_report
 from padnet_hf.jobs.output_folder import remove_earlier_run, write_run_config
 from padnet_hf.partition.config import PartitionConfig
@@ -64,7 +65,7 @@ def train(trainer: Trainer, checkpoint: str | None) -> dict[str, float]:
     """Train, and leave model, processing class and state in the output folder."""
     align(trainer.model)
     metrics = trainer.train(resume_from_checkpoint=checkpoint).metrics
-    metrics["train_samples"] = len(trainer.train_dataset)
+    metrics |= {"train_samples": len(trainer.train_dataset), "train_parameters": trained_parameters(trainer.model)}
     trainer.save_model()
     trainer.save_state()
     return record(trainer, "train", metrics)

@@ -28,7 +28,7 @@ def needs_upcycling(
         given: fields of the configuration that were given as options, by name.
         resuming: whether `source` is a checkpoint to continue from.
     """
-    if resuming and own != asked:
+    if resuming and asked not in (own, plain):  # a model that was dynamic before its first run is taken as it is
         raise PADNetError(
             f"checkpoint {source!r} is {own}, but asked for is {asked}: resume with the options of the first run"
         )

@@ -6,7 +6,8 @@ Axis letters: T tokens, H hidden, I inner, E experts, K chosen experts, U = I un
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Protocol
+from functools import partial
+from typing import NamedTuple, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -17,6 +18,7 @@ from transformers.integrations.moe import ALL_EXPERTS_FUNCTIONS
 
 from padnet_hf.layers.autocast import in_autocast_dtype
 from padnet_hf.layers.rebuild import RebuiltInBackward
+from padnet_hf.layers.wrapped import call_inside, unwrapped
 from padnet_hf.partition.packing import linear_of_copies
 from padnet_hf.partition.weight import PADWeight
 
@@ -80,6 +82,15 @@ BY_DEVICE = "pad"
 ALL_EXPERTS_FUNCTIONS.register(BY_DEVICE, experts_loop)
 
 
+class ExpertWeights(NamedTuple):
+    """The four weights of PADExperts."""
+
+    up_proj: PADWeight
+    up_proj_bias: PADWeight
+    down_proj: PADWeight
+    down_proj_bias: PADWeight
+
+
 class PADExperts(nn.Module):
     """E feed-forward networks (up, activation, down, with biases) whose weights may be partly static.
 
@@ -103,64 +114,76 @@ class PADExperts(nn.Module):
         self.act_fn = ACT2FN[config.hidden_act]
         self.rebuild_in_backward = True
 
-    def _weights(self) -> dict[str, PADWeight]:
-        return {name: module for name, module in self.named_children() if isinstance(module, PADWeight)}
+    def _modules_of_weights(self) -> ExpertWeights:
+        return ExpertWeights(self.up_proj, self.up_proj_bias, self.down_proj, self.down_proj_bias)
+
+    @property
+    def weights(self) -> ExpertWeights:
+        """The weights themselves, whatever is wrapped around them."""
+        return ExpertWeights(*map(unwrapped, self._modules_of_weights()))
 
     @property
     def is_static(self) -> bool:
-        return all(weight.is_static for weight in self._weights().values())
+        return all(weight.is_static for weight in self.weights)
 
     @property
     def num_experts(self) -> int:
         """Experts on this process."""
-        return self.up_proj.num_own_copies
+        return self.weights.up_proj.num_own_copies
 
     @property
     def is_sharded(self) -> bool:
         """Whether other experts are on other processes."""
-        return self.up_proj.mesh is not None
+        return self.weights.up_proj.mesh is not None
 
     def shard(self, mesh: DeviceMesh) -> None:
         """Spread the experts over the processes of `mesh`. Raises PADNetError if they cannot be spread evenly."""
-        for weight in self._weights().values():
+        for weight in self.weights:
             weight.shard(mesh)
 
     @property
     def has_static_units(self) -> bool:
         """Whether a static network stands beside the experts."""
-        return self.up_proj.granularity == "unit" and self.up_proj.phi is not None
+        up = self.weights.up_proj
+        return up.granularity == "unit" and up.phi is not None
 
     def forward(self, hidden: Tensor, index: Tensor, weights: Tensor) -> Tensor:
         """hidden (T, H), index (T, K) chosen experts, weights (T, K) gates summing to one -> (T, H)."""
-        hidden = in_autocast_dtype(hidden)
-        dtype = hidden.dtype
         if self.is_static:
             return self.static_network(hidden)
+        return call_inside(self._modules_of_weights(), partial(self._mixture, hidden, index, weights))
+
+    def _mixture(self, hidden: Tensor, index: Tensor, weights: Tensor) -> Tensor:
+        hidden = in_autocast_dtype(hidden)
+        dtype = hidden.dtype
         if self.has_static_units:
             return self._units(hidden, index, weights)
+        own = self.weights
         if self._implementation(hidden.device) is experts_loop:
-            packed = {"up_proj": self.up_proj, "down_proj": self.down_proj}
-            built = {name: getattr(self, name).build() for name in ("up_proj_bias", "down_proj_bias")}
+            packed = {"up_proj": own.up_proj, "down_proj": own.down_proj}
+            built = {"up_proj_bias": own.up_proj_bias.build(), "down_proj_bias": own.down_proj_bias.build()}
             return self._routed(packed | built, hidden, index, weights)
         # Autograd keeps nothing of what is built when it is built again in the backward pass, so its memory can serve
         # the next layer.
         is_kept = torch.is_grad_enabled() and not self.rebuild_in_backward
-        built = {name: w.build(None if is_kept else f"built {name}").to(dtype) for name, w in self._weights().items()}
+        named = own._asdict().items()
+        built = {name: w.build(None if is_kept else f"built {name}").to(dtype) for name, w in named}
         with self._rebuilt(built):
             return self._routed(built, hidden, index, weights)
 
     def static_network(self, hidden: Tensor) -> Tensor:
         """What every expert computes when nothing is dynamic, (T, H) -> (T, H)."""
+        return call_inside(self._modules_of_weights(), partial(self._static_network, hidden))
+
+    def _static_network(self, hidden: Tensor) -> Tensor:
         hidden = in_autocast_dtype(hidden)
-        dtype = hidden.dtype
-        up, down = self.up_proj.static.to(dtype), self.down_proj.static.to(dtype)
-        inner = self.act_fn(F.linear(hidden, up, self.up_proj_bias.static.to(dtype)))
-        return F.linear(inner, down, self.down_proj_bias.static.to(dtype))
+        up, up_bias, down, down_bias = (weight.static.to(hidden.dtype) for weight in self.weights)
+        return F.linear(self.act_fn(F.linear(hidden, up, up_bias)), down, down_bias)
 
     def _units(self, hidden: Tensor, index: Tensor, weights: Tensor) -> Tensor:
         """The unit partition. Scale factors go to the smallest tensor that carries them: activations, biases, gates."""
         dtype = hidden.dtype
-        up, up_bias, down = self.up_proj, self.up_proj_bias, self.down_proj
+        up, up_bias, down, down_bias = self.weights
         (up_d, up_s), (bias_d, bias_s), (down_d, down_s) = up.scales(), up_bias.scales(), down.scales()
         up_static, up_bias_static = up.shared_static * up_s, up_bias.shared_static * bias_s
         inner = self.act_fn(F.linear(hidden, up_static.to(dtype), up_bias_static.to(dtype)))
@@ -169,7 +192,7 @@ class PADExperts(nn.Module):
             "up_proj": up.own_dynamic.to(dtype),
             "up_proj_bias": (up_bias.own_dynamic * bias_d).to(dtype),
             "down_proj": down.own_dynamic.to(dtype),
-            "down_proj_bias": (self.down_proj_bias.build() / down_d).to(dtype),
+            "down_proj_bias": (down_bias.build() / down_d).to(dtype),
         }
         routed = self._routed(dynamic, hidden * up_d.to(dtype), index, weights * down_d)
         if self.is_sharded:
@@ -185,12 +208,13 @@ class PADExperts(nn.Module):
     def _implementation(self, device: torch.device) -> Callable[..., Tensor]:
         name = self.config._experts_implementation
         if name == BY_DEVICE:
-            aligned = all(size % 8 == 0 for size in self.up_proj.shape)  # grouped_mm needs rows of whole 16 bytes
+            sizes = self.weights.up_proj.shape
+            aligned = all(size % 8 == 0 for size in sizes)  # grouped_mm needs rows of whole 16 bytes
             name = "eager" if device.type == "cpu" or not aligned else "grouped_mm"
         return ALL_EXPERTS_FUNCTIONS.get_interface(name, experts_loop)
 
     def _rebuilt(self, built: dict[str, Tensor]) -> AbstractContextManager:
-        packed = {name: w for name, w in self._weights().items() if w.phi is not None}
+        packed = {name: w for name, w in self.weights._asdict().items() if w.phi is not None}
         if not (packed and self.rebuild_in_backward and torch.is_grad_enabled()) or torch.compiler.is_compiling():
             return nullcontext()  # compilers choose for themselves what to work out again
         return RebuiltInBackward([(built[name], weight) for name, weight in packed.items()])

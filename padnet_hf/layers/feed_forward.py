@@ -43,12 +43,12 @@ class PADFeedForward(PADLayer):
         return self.experts(tokens, index, weights).view(hidden.shape)
 
     def unit_group(self) -> MaskGroup:
-        experts = self.experts
+        experts = self.experts.weights
         return MaskGroup((experts.up_proj, experts.up_proj_bias, experts.down_proj), (experts.down_proj_bias,))
 
     def multiply_adds(self) -> MultiplyAdds:
         """Per token: up and down projection of every expert chosen, and of the static neurons once."""
-        up, chosen = self.experts.up_proj, self.router.top_k
+        up, chosen = self.experts.weights.up_proj, self.router.top_k
         inner, hidden = up.shape
         dense = 2 * inner * hidden
         if self.experts.is_static:

@@ -137,7 +137,8 @@ class PADCheckpointMixin(PADParallelMixin):
         model: PreTrainedModel, state_dict: Any, checkpoint_files: list[str] | None, load_config: Any, **kwargs: Any
     ) -> Any:
         """transformers' seam between the empty model and its values: the last moment to refuse for free."""
-        if checkpoint_files is not None and not load_config.is_quantized:
+        is_adapter = model._hf_peft_config_loaded  # PEFT's, on a model whose own files have passed
+        if checkpoint_files is not None and not load_config.is_quantized and not is_adapter:
             source = str(load_config.pretrained_model_name_or_path)
             if Path(source).is_dir():
                 check_inside(source, checkpoint_files)

@@ -1,7 +1,6 @@
 """Iterative mode partition (PAD-Net, section 3.3): choose the dynamic share from a few batches, before training."""
 
-import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -16,8 +15,9 @@ from padnet_hf.partition.layer import MaskGroup, hash_masks, mask_groups, pad_we
 from padnet_hf.partition.packing import unpack_mask
 from padnet_hf.partition.processes import failing_together, from_all
 from padnet_hf.partition.report import PartitionReport, report
-from padnet_hf.partition.scoring import Batch, no_trace, score_weights
+from padnet_hf.partition.scoring import Batch, no_trace, score_parameters, take
 from padnet_hf.partition.shards import is_sharded
+from padnet_hf.partition.trial import trials
 
 
 def partition(
@@ -51,7 +51,7 @@ def partition(
     _check_model(model)
     needs_batches = criterion_named(config.criterion).needs_gradients and 0 < config.dynamic_ratio < 1
     with failing_together():
-        taken = _take(batches, config.num_batches) if needs_batches else []
+        taken = take(batches, config.num_batches) if needs_batches else []
     if needs_batches and not any(from_all(len(taken))):
         raise PADNetError(
             "there are no calibration batches, but this criterion needs at least 1 (num_batches is "
@@ -93,18 +93,6 @@ def _check_model(model: nn.Module) -> None:
         )
 
 
-def _take(batches: Iterable[Batch] | None, count: int) -> list[Batch]:
-    with torch.random.fork_rng(devices=[]):  # a DataLoader draws from the global generator
-        taken = list(itertools.islice(() if batches is None else batches, count))
-    for batch in taken:
-        if not isinstance(batch, Mapping):
-            raise PADNetError(
-                f"a calibration batch is of type {type(batch).__name__}, but must be a dictionary of the model's "
-                "keyword arguments; pass a list of such dictionaries, or a DataLoader that gives them."
-            )
-    return taken
-
-
 def _choose(
     model: nn.Module, groups: Sequence[MaskGroup], batches: Sequence[Batch], config: PartitionConfig, progress: bool
 ) -> list[Tensor]:
@@ -116,14 +104,19 @@ def _choose(
     generator = torch.Generator().manual_seed(config.seed)
     steps = config.num_rounds * max(len(batches), 1)
     bar = tqdm(total=steps, desc="partition", unit="batch", disable=not progress)
-    with bar, no_trace(model, remaining.weights) as trials:
+    scored = [weight.dynamic for weight in remaining.weights]
+
+    def reduce(number: int, contribution: Tensor) -> Tensor:
+        return remaining.reduced(remaining.weights[number], contribution)
+
+    with bar, no_trace(model, scored), trials(remaining.weights) as by_weight:
         for number in range(1, config.num_rounds + 1):
             remaining.select(
-                score_weights(model, remaining.weights, batches, criterion, generator, remaining.reduced, bar.update),
+                score_parameters(model, scored, batches, criterion, generator, reduce=reduce, on_batch=bar.update),
                 config.share_after(number),
             )
             if number < config.num_rounds:
-                for weight, trial in trials.items():
+                for weight, trial in by_weight.items():
                     trial.apply(remaining.dynamic_elements(weight), config.static_branch)
         bar.update(steps - bar.n)
     return remaining.masks

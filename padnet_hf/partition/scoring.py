@@ -4,8 +4,9 @@ Only ordinary backward passes are needed: each weight's gradient is reduced over
 and dropped. Extra memory is one float32 score per candidate, and one weight's gradient at a time.
 """
 
+import itertools
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,63 +16,74 @@ from torch import Tensor, nn
 from padnet_hf.errors import PADNetError
 from padnet_hf.partition.criteria import Criterion
 from padnet_hf.partition.processes import failing_together, sum_in_place
-from padnet_hf.partition.trial import MaskTrial
-from padnet_hf.partition.weight import PADWeight
 
 Batch = Mapping[str, Any]
 
 
-@contextmanager
-def no_trace(model: nn.Module, weights: Sequence[PADWeight]) -> Iterator[dict[PADWeight, MaskTrial]]:
-    """Evaluation mode with gradients for `weights` alone; everything comes back as it was, on errors too.
+def take(batches: Iterable[Batch] | None, count: int) -> list[Batch]:
+    """The first `count` batches. Raises PADNetError for one that is not a dictionary."""
+    with torch.random.fork_rng(devices=[]):  # a DataLoader draws from the global generator
+        taken = list(itertools.islice(() if batches is None else batches, count))
+    for batch in taken:
+        if not isinstance(batch, Mapping):
+            raise PADNetError(
+                f"a calibration batch is of type {type(batch).__name__}, but must be a dictionary of the model's "
+                "keyword arguments; pass a list of such dictionaries, or a DataLoader that gives them."
+            )
+    return taken
 
-    Gives what masks can be tried with, by weight. Restored: training mode of every module, gradients, requires_grad,
-    random generators, and the weights' values.
+
+@contextmanager
+def no_trace(model: nn.Module, scored: Iterable[nn.Parameter]) -> Iterator[None]:
+    """Evaluation mode with gradients for `scored` alone; everything comes back as it was, on errors too.
+
+    Restored: training mode of every module, gradients, requires_grad and random generators.
     """
     modes = {module: module.training for module in model.modules()}
     parameters = {p: (p.requires_grad, p.grad) for p in model.parameters()}
-    trained = {weight.dynamic for weight in weights}
-    trials = {weight: MaskTrial(weight) for weight in weights}
+    trained = set(scored)
     devices = sorted({p.device.index or 0 for p in parameters if p.device.type == "cuda"})
     try:
         with torch.random.fork_rng(devices):
             model.eval()
             for parameter in parameters:
                 parameter.requires_grad_(parameter in trained).grad = None
-            yield trials
+            yield
     finally:
         for module, mode in modes.items():
             module.training = mode
         for parameter, (requires_grad, gradient) in parameters.items():
             parameter.requires_grad_(requires_grad).grad = gradient
-        for trial in trials.values():
-            trial.undo()
 
 
-def score_weights(
+def score_parameters(
     model: nn.Module,
-    weights: Sequence[PADWeight],
+    parameters: Sequence[nn.Parameter],
     batches: Sequence[Batch],
     criterion: Criterion,
     generator: torch.Generator,
-    reduce: Callable[[PADWeight, Tensor], Tensor] = lambda weight, contribution: contribution,
+    *,
+    as_copies: Callable[[Tensor], Tensor] = lambda tensor: tensor,
+    reduce: Callable[[int, Tensor], Tensor] = lambda number, contribution: contribution,
     on_batch: Callable[[], object] = lambda: None,
 ) -> list[Tensor]:
-    """Signed contributions per weight, float32, summed over batches and over all processes.
+    """Signed contributions per parameter, float32, summed over batches and over all processes.
 
-    `reduce` makes of a weight's contributions (*shape) of one batch those of its candidates, of any shape. Call inside
-    `no_trace`. Raises PADNetError if a batch gives no loss, or one that is not finite.
+    `as_copies` makes (E, *shape) of a parameter and of its gradient, if they are not that already. `reduce` makes of
+    the contributions (*shape) of one batch to the parameter of this number those of its candidates, of any shape. Call
+    inside `no_trace`. Raises PADNetError if a batch gives no loss, or one that is not finite.
     """
     if not criterion.needs_gradients:
-        return [reduce(weight, criterion.score(weight.dynamic.detach(), None, generator)) for weight in weights]
-    by_parameter = {weight.dynamic: weight for weight in weights}
-    # One weight after the other: a process without batches needs its zeros in the candidates' shape too.
-    totals = {p: reduce(weight, torch.zeros(weight.shape, device=p.device)) for p, weight in by_parameter.items()}
+        copies = [as_copies(parameter.detach()) for parameter in parameters]
+        return [reduce(number, criterion.score(values, None, generator)) for number, values in enumerate(copies)]
+    numbers = {parameter: number for number, parameter in enumerate(parameters)}
+    # One parameter after the other: a process without batches needs its zeros in the candidates' shape too.
+    totals = {p: reduce(n, torch.zeros(as_copies(p).shape[1:], device=p.device)) for p, n in numbers.items()}
 
     def reduce_over_copies(parameter: Tensor) -> None:
-        contribution = criterion.score(parameter.detach(), parameter.grad, generator)
+        contribution = criterion.score(as_copies(parameter.detach()), as_copies(parameter.grad), generator)
         parameter.grad = None
-        totals[parameter] += reduce(by_parameter[parameter], contribution)
+        totals[parameter] += reduce(numbers[parameter], contribution)
 
     hooks = [parameter.register_post_accumulate_grad_hook(reduce_over_copies) for parameter in totals]
     try:

@@ -1,5 +1,8 @@
 """Masks tried on a fully dynamic weight: its values are changed in place, and given back at the end."""
 
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import Tensor
 
@@ -53,3 +56,14 @@ class MaskTrial:
             static = positions_of(unpack_mask(self._static_bits, len(own)))
             own.index_copy_(0, static, self._held[group])
         return own
+
+
+@contextmanager
+def trials(weights: Iterable[PADWeight]) -> Iterator[dict[PADWeight, MaskTrial]]:
+    """What masks can be tried with, by weight; at the end the weights have their own values, on errors too."""
+    by_weight = {weight: MaskTrial(weight) for weight in weights}
+    try:
+        yield by_weight
+    finally:
+        for trial in by_weight.values():
+            trial.undo()

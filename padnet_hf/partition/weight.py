@@ -3,8 +3,8 @@
 Axis letters: E copies, N elements of one copy, U units of one copy, n or d dynamic elements or units.
 """
 
-from collections.abc import Iterable
-from typing import Literal
+from collections.abc import Callable, Iterable
+from typing import Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -31,6 +31,8 @@ from padnet_hf.partition.scratch import scratch
 from padnet_hf.partition.shards import shard_copies, summed_in_backward
 
 Granularity = Literal["element", "unit"]
+
+Result = TypeVar("Result")
 
 WeightState = dict[str, Tensor]
 """The tensors of a PADWeight by name: some of `dynamic`, `static`, `phi`, `mask_bits`."""
@@ -247,6 +249,10 @@ class PADWeight(nn.Module):
         return summed_in_backward(self.static, self.mesh)
 
     # What it computes
+
+    def forward(self, compute: Callable[[], Result]) -> Result:
+        """`compute()`. Nothing of its own: what wraps a module acts while the module is called."""
+        return compute()
 
     def scales(self) -> tuple[Tensor, Tensor]:
         """lambda_d and lambda_s, each of shape (); both 1 unless the weight has a dynamic and a static part."""

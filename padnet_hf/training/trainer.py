@@ -6,13 +6,14 @@ from typing import Any
 
 from huggingface_hub import EvalResult, ModelCardData
 from torch import nn
-from transformers import Trainer
+from transformers import PreTrainedModel, Trainer
 from transformers.modelcard import TrainingSummary, make_markdown_table
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from padnet_hf.hub.model_card import CARD
 from padnet_hf.hub.publishing import describe
+from padnet_hf.hub.whole_files import filled_whole
 
 
 class PADTrainer(Trainer):
@@ -45,6 +46,14 @@ class PADTrainer(Trainer):
             (folder / TRAINER_STATE_NAME).unlink(missing_ok=True)
         super()._save_checkpoint(model, trial)
 
+    def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
+        """Save; an adapter's files appear when all are written, as those of PAD models do by themselves."""
+        if isinstance(self.model, PreTrainedModel) or not self.args.should_save:
+            super()._save(output_dir, state_dict)
+            return
+        with filled_whole(Path(output_dir or self.args.output_dir)) as folder:
+            super()._save(str(folder), state_dict)
+
     def _save_rng_state(self, output_dir: str) -> None:
         """Every process saves its own, the first one the trainer's state after it, which says that all is there."""
         super()._save_rng_state(output_dir)
@@ -56,7 +65,7 @@ class PADTrainer(Trainer):
         The arguments are transformers'. A card that is there already keeps the text that is not ours.
         """
         model = self.accelerator.unwrap_model(self.model)
-        if not hasattr(model, "partition_report"):
+        if not isinstance(model, PreTrainedModel) or not hasattr(model, "partition_report"):  # PEFT's hand on all names
             super().create_model_card(*args, **kwargs)
             return
         if not self.is_world_process_zero():

@@ -7,7 +7,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 SOURCES = (
-    *(f"padnet_hf/{floor}" for floor in ("partition", "layers", "models", "training", "jobs")),
+    *(f"padnet_hf/{floor}" for floor in ("partition", "layers", "models", "adapters", "training", "jobs")),
     *("examples/glue", "examples/vision", "studies/cell"),
 )
 

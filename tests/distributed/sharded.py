@@ -28,6 +28,7 @@ from padnet_hf import (
     PADNetError,
     PADTrainer,
     PartitionConfig,
+    lora_config,
     partition,
 )
 
@@ -189,6 +190,9 @@ def ask_for_too_much(folder: Path) -> None:
         partition(model, config=FORMS["static"], progress=False)
     with pytest.raises(PADNetError, match=r"spread over processes: save it"):
         model.to_dense()
+    for options in (TP, EP):
+        with pytest.raises(PADNetError, match=r"spread over processes.*load the model without a DistributedConfig"):
+            lora_config(load(folder / "four", **options))
     with pytest.raises(PADNetError, match=r"3 copies \(experts\) cannot be spread evenly over 2 processes"):
         load(folder / "three", **EP)
     load(folder / "three", **TP)

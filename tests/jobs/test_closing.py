@@ -10,7 +10,7 @@ from transformers import (
 )
 
 from padnet_hf import PADBertConfig, PADBertForSequenceClassification, PartitionConfig, partition
-from padnet_hf.jobs.closing import WIDTH, closing_rows, print_closing
+from padnet_hf.jobs.closing import WIDTH, adapter_row, closing_rows, print_closing
 
 
 @pytest.fixture
@@ -67,6 +67,13 @@ def test_a_model_without_a_dynamic_form_has_its_own_row(tmp_path: Path) -> None:
     stored = (tmp_path / "model.safetensors").stat().st_size
     assert own == ("dense", f"{model.num_parameters():,}", f"{stored:,}", "-", "-")
     assert all(row[1:] == ("-", "-", "-", "-") for row in others)
+
+
+def test_an_adapter_has_a_row_of_what_it_adds(dense, tmp_path: Path) -> None:
+    dense.requires_grad_(False).classifier.requires_grad_(True)
+    (tmp_path / "adapter_model.safetensors").write_bytes(b"0" * 1234)
+    row = adapter_row(dense, str(tmp_path), {"accuracy": 0.5})
+    assert row == ("with its adapter", "+ 34", "+ 1,234", "-", "accuracy 0.5000")
 
 
 def test_the_table_fits_a_log_and_ends_with_the_line_that_loads(capsys: pytest.CaptureFixture[str]) -> None:

@@ -37,6 +37,16 @@ def test_last_is_the_highest_step_not_the_last_in_the_alphabet(tmp_path: Path) -
     assert find_checkpoint("last", str(tmp_path)) == str(tmp_path / "checkpoint-100")
 
 
+@pytest.mark.parametrize("damage", [None, "no", "cut"])
+def test_a_checkpoint_of_an_adapter_is_whole_with_the_adapters_weights(damage: str | None, tmp_path: Path) -> None:
+    checkpoint = write_checkpoint(tmp_path, 10)
+    weights = (checkpoint / "model.safetensors").rename(checkpoint / "adapter_model.safetensors")
+    (checkpoint / "adapter_config.json").write_text("{}")
+    if damage:
+        (Path.unlink if damage == "no" else cut)(weights)
+    assert is_complete(checkpoint) == (damage is None)
+
+
 FILES = {
     "state": "trainer_state.json",
     "weights": "model.safetensors",

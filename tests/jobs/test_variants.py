@@ -23,6 +23,7 @@ def test_only_a_plain_model_asked_to_be_dynamic_is_upcycled() -> None:
 
 def test_a_resumed_run_takes_the_checkpoint_as_it_is() -> None:
     assert not _needs("partitioned", "partitioned", PARTITIONED, resuming=True)
+    assert not _needs("partitioned", "dense", PARTITIONED, resuming=True)  # as it was before its first run
     with pytest.raises(PADNetError, match="is partitioned, but asked for is fully dynamic"):
         _needs("partitioned", "fully dynamic", PARTITIONED, resuming=True)
 

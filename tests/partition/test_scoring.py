@@ -7,7 +7,7 @@ from torch import Tensor
 from padnet_hf.errors import PADNetError
 from padnet_hf.partition.criteria import criterion_named
 from padnet_hf.partition.layer import pad_weights
-from padnet_hf.partition.scoring import no_trace, score_weights
+from padnet_hf.partition.scoring import no_trace, score_parameters
 from padnet_hf.partition.weight import PADWeight
 from tests.partition.toy import ToyModel, toy_batches
 
@@ -23,9 +23,9 @@ def _weights(model: ToyModel) -> list[PADWeight]:
 
 
 def _scores(model: ToyModel, batches: list[dict[str, Tensor]], **options: Callable[..., object]) -> list[Tensor]:
-    weights = _weights(model)
-    with no_trace(model, weights):
-        return score_weights(model, weights, batches, SNIP, _generator(), **options)
+    scored = [weight.dynamic for weight in _weights(model)]
+    with no_trace(model, scored):
+        return score_parameters(model, scored, batches, SNIP, _generator(), **options)
 
 
 def test_scores_are_the_gradients_of_an_explicit_relaxed_mask() -> None:
@@ -56,7 +56,7 @@ def test_scores_are_summed_over_batches() -> None:
 
 def test_contributions_are_reduced_batch_by_batch() -> None:
     model, batches = ToyModel(), toy_batches(2)
-    reduced = _scores(model, batches, reduce=lambda weight, contribution: contribution.sum())
+    reduced = _scores(model, batches, reduce=lambda number, contribution: contribution.sum())
     for total, contribution in zip(reduced, _scores(model, batches), strict=True):
         torch.testing.assert_close(total, contribution.sum(), rtol=1e-5, atol=1e-5)
 
@@ -70,9 +70,9 @@ def test_no_gradient_outlives_its_backward_pass() -> None:
 
 def test_only_weights_to_be_scored_get_gradients_and_the_model_is_in_evaluation_mode() -> None:
     model = ToyModel()
-    weights = _weights(model)[:1]
-    with no_trace(model, weights):
-        assert [p for p in model.parameters() if p.requires_grad] == [weights[0].dynamic]
+    scored = [_weights(model)[0].dynamic]
+    with no_trace(model, scored):
+        assert [p for p in model.parameters() if p.requires_grad] == scored
         assert not any(module.training for module in model.modules())
 
 

@@ -3,8 +3,7 @@ import torch
 from torch import Tensor
 
 from padnet_hf.partition.layer import pad_weights
-from padnet_hf.partition.scoring import no_trace
-from padnet_hf.partition.trial import MaskTrial
+from padnet_hf.partition.trial import MaskTrial, trials
 from padnet_hf.partition.weight import PADWeight
 from tests.partition.toy import ToyModel
 
@@ -46,13 +45,13 @@ def _mask(weight: PADWeight) -> Tensor:
 
 
 @pytest.mark.parametrize("equal_copies", [True, False])
-def test_without_a_trace_values_come_back_bit_for_bit(equal_copies: bool) -> None:
+def test_after_trials_values_come_back_bit_for_bit(equal_copies: bool) -> None:
     model = ToyModel(equal_copies=equal_copies)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    with no_trace(model, list(pad_weights(model).values())) as trials:
-        for weight, trial in trials.items():
+    with trials(pad_weights(model).values()) as by_weight:
+        for weight, trial in by_weight.items():
             trial.apply(_mask(weight), "drop")
         changed = [not torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items()]
-        assert sum(changed) == len(trials)
+        assert sum(changed) == len(by_weight)
     for name, tensor in model.state_dict().items():
         assert torch.equal(tensor, before[name])

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 from huggingface_hub import EvalResult, ModelCard
-from transformers import PreTrainedModel, TrainingArguments
+from peft import get_peft_model
+from transformers import AutoModelForSequenceClassification, PreTrainedModel, TrainingArguments
 
-from padnet_hf import PADTrainer
+from padnet_hf import PADNetError, PADTrainer, lora_config
 from padnet_hf.jobs.sharing import share
 from tests.hub.cases import make_batch, make_dense, make_model
 from tests.hub.model_card import check_card
@@ -82,6 +83,31 @@ def test_a_model_of_another_kind_has_the_stock_card(make_trainer: Make, tmp_path
     assert "padnet" not in card(tmp_path)
     assert "generated_from_trainer" in card(tmp_path)
     assert names(tmp_path) == {"README.md"}
+
+
+def test_an_adapter_gets_pefts_card_and_its_files_appear_together(
+    make_trainer: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    make_model("bert-unit").save_pretrained("org/base")
+    model = AutoModelForSequenceClassification.from_pretrained("org/base")
+    trainer = make_trainer(get_peft_model(model, lora_config(model, rank=2)), max_steps=1)
+    trainer.save_model()
+    trainer.create_model_card()
+    assert "library_name: peft" in card(tmp_path)
+    saved = names(tmp_path)
+    assert {"adapter_config.json", "adapter_model.safetensors"} <= saved
+
+    def fail(folder: str, **options: object) -> None:
+        Path(folder, "adapter_config.json").write_text("{}")
+        raise OSError("no space left")
+
+    before = (tmp_path / "org" / "run" / "adapter_config.json").read_text()
+    monkeypatch.setattr(trainer.model, "save_pretrained", fail)
+    with pytest.raises(PADNetError, match=r"no space left; what was there is unchanged"):
+        trainer.save_model()
+    assert (tmp_path / "org" / "run" / "adapter_config.json").read_text() == before
+    assert names(tmp_path) == saved
 
 
 def test_only_the_first_process_writes(make_trainer: Make, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ def test_a_dense_model_that_is_only_evaluated_is_not_written_again() -> None:
 def test_defaults_and_stated_defaults_are_recorded_alike() -> None:
     def record(*options: str) -> dict:
         arguments = request("--use_pad", *options)
-        return recorded_options(arguments, partition_config(arguments[2], seed=42))
+        return recorded_options(arguments, partition_config(arguments[3], seed=42), {})
 
     assert record() == record("--dynamic_ratio", "0.5", "--num_experts", "8", "--imp_criterion", "snip")
     assert record() != record("--dynamic_ratio", "0.25")

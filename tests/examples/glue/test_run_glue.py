@@ -214,8 +214,8 @@ def test_another_ratio_or_network_is_not_resumed(run: Run, files: Files, tmp_pat
     with pytest.raises(PADNetError, match=r"--learning_rate is 0\.1"):
         run(*VARIANTS["partitioned"], *resumed, "--learning_rate", "0.1")
     (tmp_path / "out" / "run_config.json").unlink()
-    with pytest.raises(PADNetError, match="is partitioned, but asked for is dense"):
-        run(*resumed)
+    with pytest.raises(PADNetError, match="is partitioned, but asked for is fully dynamic"):
+        run(*VARIANTS["fully dynamic"], *resumed)
 
 
 def test_an_earlier_run_is_replaced_only_when_asked(run: Run, files: Files, tmp_path: Path) -> None:

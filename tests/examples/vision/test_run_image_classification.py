@@ -149,8 +149,8 @@ def test_another_ratio_or_network_is_not_resumed(run: Run, folders: Folders, tmp
     with pytest.raises(PADNetError, match=r"--mixup_alpha is 0\.1"):
         run(*VARIANTS["partitioned"], *resumed, "--mixup_alpha", "0.1")
     (tmp_path / "out" / "run_config.json").unlink()
-    with pytest.raises(PADNetError, match="is partitioned, but asked for is static"):
-        run(*resumed)
+    with pytest.raises(PADNetError, match="is partitioned, but asked for is fully dynamic"):
+        run(*VARIANTS["fully dynamic"], *resumed)
 
 
 # Bad input
