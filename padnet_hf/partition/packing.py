@@ -221,12 +221,20 @@ class _CopiesLinear(torch.autograd.Function):
         if ctx.needs_input_grad[0]:
             grad_copies = torch.empty_like(copies)
             for number, (grad, values) in enumerate(zip(gradients, inputs, strict=True)):
-                grad_copies[number].copy_(grad.t() @ values)
+                _write_product(grad_copies[number], grad.t(), values)
         if ctx.needs_input_grad[1]:
             grad_bias = torch.stack([grad.sum(dim=0) for grad in gradients])
         if any(ctx.needs_input_grad[2:]):
             grad_inputs = [grad @ copy.to(grad.dtype) for grad, copy in zip(gradients, copies, strict=True)]
         return grad_copies, grad_bias, *grad_inputs
+
+
+def _write_product(place: Tensor, one: Tensor, other: Tensor) -> None:
+    """place = one @ other: at once, unless this is to be differentiated again or the dtype has to change."""
+    if torch.is_grad_enabled() or place.dtype != one.dtype:
+        place.copy_(one @ other)
+    else:
+        torch.mm(one, other, out=place)
 
 
 def linear_of_copies(inputs: Iterable[Tensor], copies: Tensor, bias: Tensor) -> Iterable[Tensor]:
