@@ -77,8 +77,7 @@ class Units(Candidates):
         return contribution.movedim(weight.unit_dim, 0).reshape(weight.shape[weight.unit_dim], -1).sum(dim=1)
 
     def dynamic_elements(self, weight: PADWeight) -> Tensor:
-        mask = self._mask(self._group_of[weight])
-        return mask.view([-1 if dim == weight.unit_dim else 1 for dim in range(len(weight.shape))]).expand(weight.shape)
+        return weight.over_elements(self._mask(self._group_of[weight])).view(weight.shape)
 
     def _selected(self, contributions: Sequence[Tensor], share: float) -> list[Tensor]:
         scores, unit_sizes = [], []

@@ -309,7 +309,7 @@ class PADWeight(nn.Module):
         """Dynamic values (B, n) with the static ones in their places, (B, *shape)."""
         mask = self.mask()
         if self.granularity == "unit":
-            mask = self._over_elements(mask)
+            mask = self.over_elements(mask)
         order = packed_order(mask, dynamic.shape[1])
         return merge_by_order(dynamic, self.shared_static.flatten(), *self.scales(), order).view(-1, *self.shape)
 
@@ -346,9 +346,9 @@ class PADWeight(nn.Module):
     def _element_positions(self) -> tuple[Tensor, Tensor]:
         if self.granularity == "element":
             return self.positions()
-        return _positions(self._over_elements(self.mask()))
+        return _positions(self.over_elements(self.mask()))
 
-    def _over_elements(self, values: Tensor) -> Tensor:
+    def over_elements(self, values: Tensor) -> Tensor:
         """One value per unit, (U,), -> the same for each of the unit's elements, (N,)."""
         sizes = [-1 if dim == self.unit_dim else 1 for dim in range(len(self.shape))]
         return values.view(sizes).expand(self.shape).flatten()
@@ -356,7 +356,7 @@ class PADWeight(nn.Module):
     @torch.no_grad()
     def scale_units(self, factors: Tensor) -> None:
         """Multiply every unit of all copies by its factor, (U,), in place."""
-        elements = self._over_elements(factors)
+        elements = self.over_elements(factors)
         if self.is_fully_dynamic or self.is_static:
             self.values.mul_(elements.view(self.shape))
         else:
