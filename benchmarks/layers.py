@@ -33,9 +33,9 @@ class LayerConfig:
 
 
 def randomize(module: nn.Module) -> None:
-    """Fill every parameter of two or more dimensions with small random values, scale factors with 0."""
+    """Fill every parameter with small random values, scale factors with 0."""
     for parameter in module.parameters():
-        nn.init.zeros_(parameter) if parameter.dim() == 0 else nn.init.normal_(parameter, std=0.02)
+        nn.init.zeros_(parameter) if parameter.numel() == 1 else nn.init.normal_(parameter, std=0.02)
 
 
 def partition_at_random(experts: PADExperts, granularity: Granularity, ratio: float) -> None:
