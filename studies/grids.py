@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from padnet_hf import PADNetError
-from studies.cell.settings import PARTITIONED, Cell
+from studies.cell.settings import Cell
 from studies.grounds import SEARCH_SEED, Ground
 
 Variant = dict[str, Any]
@@ -19,18 +19,16 @@ _DENSE, _DYNAMIC = {"method": "dense"}, {"method": "dynamic"}
 
 
 def _headline(ratio: float) -> list[Variant]:
-    partitioned = [
-        {"method": method, "ratio": ratio, "granularity": granularity}
-        for method in PARTITIONED
-        for granularity in FORMS
-    ]
-    return [_DENSE, _DYNAMIC, *partitioned]
+    partitioned = [{"method": "pad", "ratio": ratio, "granularity": granularity} for granularity in FORMS]
+    return [_DENSE, _DYNAMIC, *partitioned, {"method": "prune", "ratio": ratio}]
 
 
 def _sizes(ratio: float) -> list[Variant]:
-    """Other ratios, and whole experts less for the same stored size."""
+    """Other ratios, pruning by unit, and whole experts less for the same stored size."""
+    fewer = [{"method": method, "ratio": r} for method in ("experts", "experts_used") for r in RATIOS]
     others = [variant for other in RATIOS if other != ratio for variant in _headline(other)[2:]]
-    return [*({"method": method, "ratio": r} for method in ("experts", "experts_used") for r in RATIOS), *others]
+    units = [{"method": "prune", "ratio": r, "granularity": "unit"} for r in RATIOS]
+    return [*fewer, *others, *units]
 
 
 def _choices(ratio: float) -> list[Variant]:

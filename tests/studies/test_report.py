@@ -50,7 +50,7 @@ def test_means_deviations_and_sizes_are_those_of_the_rows() -> None:
     assert column(table, "mrpc")["fully dynamic"] == f"{80 + 100 * middle:.1f} ± {100 * deviation:.1f} (3)"
     assert column(table, "MB")["PAD unit 0.5"] == "85.0"
     assert list(column(table, "MB")) == [
-        "dense", "fully dynamic", "PAD unit 0.5", "PAD element 0.5", "pruned unit 0.5", "pruned element 0.5",
+        "dense", "fully dynamic", "PAD unit 0.5", "PAD element 0.5", "pruned element 0.5",
     ]  # fmt: skip
 
 
@@ -59,7 +59,7 @@ def test_differences_are_paired_so_that_what_seeds_share_does_not_count() -> Non
     found = {tuple(line.split("|")[1:3]): line.split("|")[3:5] for line in table.splitlines()[2:]}
     found = {tuple(word.strip() for word in key): [word.strip() for word in value] for key, value in found.items()}
     assert found["PAD unit 0.5", "fully dynamic"] == ["+5.0", "+5.0 to +5.0"]
-    assert found["PAD unit 0.5", "pruned unit 0.5"] == ["+25.0", "+25.0 to +25.0"]
+    assert found["PAD element 0.5", "pruned element 0.5"] == ["+25.0", "+25.0 to +25.0"]
     assert found["fully dynamic", "dense"] == ["+10.0", "+10.0 to +10.0"]
 
 
@@ -99,7 +99,7 @@ def test_the_command_draws_fills_and_keeps_versions_apart(output: Path, capsys: 
     document.write_text(f"<!-- studies: short_headline -->\n<!-- /studies -->\n{other}")
     main(["report", "--output", str(output), "--fill", str(document)])
     printed = capsys.readouterr().out
-    assert "21 of code 0123456789ab" in printed
+    assert "18 of code 0123456789ab" in printed
     assert "1000.0" not in printed
     assert "| PAD unit 0.5 " in document.read_text()
     assert document.read_text().endswith(other)
@@ -114,7 +114,7 @@ def test_the_command_draws_fills_and_keeps_versions_apart(output: Path, capsys: 
 def test_without_rows_of_the_code_there_is_no_report(tmp_path: Path) -> None:
     for row in rows("0123456789ab", ["mrpc"], ["headline"]):
         append(tmp_path, row)
-    with pytest.raises(PADNetError, match=r"of 0 versions of the code .* --code.* 0123456789ab \(21\)"):
+    with pytest.raises(PADNetError, match=r"of 0 versions of the code .* --code.* 0123456789ab \(18\)"):
         main(["report", "--output", str(tmp_path)])
 
 
