@@ -1,9 +1,9 @@
 """Full tuning, LoRA and sparse LoRA on a GLUE task, on top of partitioned and dense networks: same seed and steps.
 
-    python -m benchmarks.adapters --data_dir FOLDER_WITH_TASKS --output runs/adapters_table
+    python -m benchmarks.adapters --data_dir FOLDER_WITH_TASKS --output runs/adapters_table --fill docs/peft.md
 
 Each cell is one run of examples/glue/run_glue.py in a process of its own. Finished cells are skipped, so a run that was
-stopped goes on where it was. The table is printed and written as JSON beside the cells.
+stopped goes on where it was. The table is printed, written as JSON beside the cells, and put into the documents.
 """
 
 import argparse
@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks.cells import Cell, Row, run_table
+from benchmarks.report import fill
 from benchmarks.results import table as markdown
 
 SCRIPT = Path(__file__).parents[1] / "examples" / "glue" / "run_glue.py"
@@ -21,6 +22,7 @@ NETWORKS = {
     "unit 0.5": [*_PAD, "--granularity", "unit"],
     "element 0.5": [*_PAD, "--granularity", "element"],
     "dense": [],
+    "fully dynamic": ["--use_moe"],
 }
 
 FULL, FULL_RATE, LORA_RATE = "full tuning", "1e-4", "1e-3"
@@ -52,7 +54,7 @@ CELLS = [
     ("element 0.5", _PLAIN),
     *(("unit 0.5", method) for method in list(METHODS)[3:6]),
     ("element 0.5", FULL),
-    *(("dense", method) for method in (FULL, _PLAIN)),
+    *((network, method) for network in ("fully dynamic", "dense") for method in (FULL, _PLAIN)),
     *(("unit 0.5", method) for method in list(METHODS)[6:]),
 ]
 """Network and method, the more telling ones first. LoRA on an element partition is on attention, routers beside it."""
@@ -103,8 +105,11 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data_dir", required=True, help="folder with a subfolder of parquet files for the task")
     parser.add_argument("--output", default="runs/adapters_table", type=Path)
+    parser.add_argument("--fill", nargs="*", default=[], type=Path, help="documents with a block `adapters`")
     options, extra = parser.parse_known_args(argv)  # what is left goes to run_glue.py
-    run_table(SCRIPT, cells(options.data_dir, extra), options.output, table)
+    rows = run_table(SCRIPT, cells(options.data_dir, extra), options.output, table)
+    for path in options.fill:
+        fill(path, {"adapters": table(rows)})
 
 
 if __name__ == "__main__":

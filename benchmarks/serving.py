@@ -17,8 +17,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from onnxruntime import InferenceSession, SessionOptions
-from torch import nn
+from torch import Tensor, nn
 from transformers import BertTokenizer, pipeline
 
 from benchmarks.checkpoints import WORDS
@@ -28,6 +27,7 @@ from benchmarks.pad_bert import DENSE, ELEMENT, OURS, UNIT, Shape, build
 from benchmarks.targets import Target
 from benchmarks.timing import interleaved
 from padnet_hf.export.exporting import export_model
+from padnet_hf.export.onnx_file import OnnxRunner
 
 PIPELINE, ONNX, COMPILED, COMPILED_STEP = "pipeline", "onnxruntime", "torch.compile", "torch.compile, training step"
 VARIANTS = (DENSE, OURS, UNIT, ELEMENT)
@@ -97,7 +97,7 @@ def run_graphs(sizes: Sizes, folder: Path, batch: int, rounds: int, clock: Clock
         if not path.exists():
             int8 = "int8" if name == INT8 else None
             export_model(_made(UNIT if int8 else name, sizes.shape), path, quantize=int8)
-        calls[name] = partial(_session(path).run, None, _inputs(sizes, batch, numpy=True))
+        calls[name] = partial(OnnxRunner(path / "model.onnx"), **_inputs(sizes, batch))
     return {"seconds": interleaved(calls, rounds, clock)}
 
 
@@ -126,15 +126,8 @@ def _made(variant: str, shape: Shape) -> nn.Module:
         return build(variant, shape).eval()
 
 
-def _inputs(sizes: Sizes, batch: int, *, numpy: bool = False) -> dict:
+def _inputs(sizes: Sizes, batch: int) -> dict[str, Tensor]:
     """Random tokens, no padding."""
     ids = torch.randint(sizes.shape.vocab_size, (batch, sizes.tokens))
     inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "token_type_ids": torch.zeros_like(ids)}
-    return {name: tensor.numpy() if numpy else tensor.to(device()) for name, tensor in inputs.items()}
-
-
-def _session(folder: Path) -> InferenceSession:
-    options = SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
-    options.add_session_config_entry("session.disable_quant_qdq", "1")
-    return InferenceSession(folder / "model.onnx", options, providers=["CPUExecutionProvider"])
+    return {name: tensor.to(device()) for name, tensor in inputs.items()}

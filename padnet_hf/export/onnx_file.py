@@ -71,13 +71,14 @@ def save(model: "Model", path: Path) -> None:
 
 
 class OnnxRunner:
-    """A file in onnxruntime, on the CPU, as a function of torch tensors."""
+    """A file in onnxruntime, on the CPU, as a function of torch tensors; int8 weights are turned back once, here."""
 
     def __init__(self, path: Path) -> None:
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
+        options.add_session_config_entry("session.disable_quant_qdq", "1")  # or they are, in every run
         self.session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
         self.outputs = [output.name for output in self.session.get_outputs()]
 
