@@ -77,7 +77,7 @@ def test_one_script_gives_every_network(
     files, answers = zip(*(line.split("\t") for line in lines[1:]), strict=True)
     assert files[0] == str(Path(paths["test"], "dark", "0.png"))
     classify = pipeline("image-classification", model=str(out), device="cpu")
-    assert tuple(found[0]["label"] for found in classify(list(files))) == answers
+    assert tuple(found[0]["label"] for found in classify(list(files), batch_size=3)) == answers
 
 
 def test_report_and_config_agree_on_what_is_dynamic(run: Run, folders: Folders, tmp_path: Path) -> None:
