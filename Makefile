@@ -51,7 +51,7 @@ test-slow: $(INSTALLED) $(DATA) ## run the slow tests
 	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist loadfile -m slow $(ARGS)
 
 peer-suite: $(INSTALLED) ## run transformers' own model tests on every PAD model
-	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/peer_suite -q -r fE $(ARGS)
+	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/peer_suite -n auto --dist loadscope -q -r fE $(ARGS)
 
 lint: $(INSTALLED) ## check the code with ruff
 	$(BIN)/ruff check

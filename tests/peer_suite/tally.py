@@ -45,8 +45,8 @@ class Tally:
         for (class_name, form, _), outcome in self.outcomes.items():
             counts[class_name][form][outcome] += 1
         terminalreporter.section(" / ".join(OUTCOMES))
-        for class_name, forms in counts.items():
-            cells = (f"{form} {' / '.join(str(count[o]) for o in OUTCOMES)}" for form, count in forms.items())
+        for class_name, forms in sorted(counts.items()):  # not as processes happened to end
+            cells = (f"{form} {' / '.join(str(count[o]) for o in OUTCOMES)}" for form, count in sorted(forms.items()))
             write(f"{class_name:34}" + "".join(f"{cell:26}" for cell in cells))
         terminalreporter.section("skipped because")
         for reason, count in self.reasons.most_common():
