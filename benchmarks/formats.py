@@ -1,10 +1,10 @@
-"""The formats a trained model can be served in: bytes, metric, difference from the model, latency.
+"""The formats a trained model can be served in: bytes, accuracy, difference from the model, latency.
 
     python -m benchmarks.formats runs/adapters_table/*/full_tuning --data FOLDER/sst2 --fill docs/deploy.md
 
-The checkpoints are classifiers of sentences or of pairs of them, PAD or not, each named by the folder that it is in.
-Every format is written by `export_model` and then run alone: accuracy on the validation split, in batches of 32;
-processor time of one text of 64 tokens, the median of 20, one thread. Finished rows are skipped.
+The checkpoints are classifiers of sentences, of pairs of them or of images, PAD or not, each named by the folder it is
+in. Every format is written by `export_model` and then run alone: accuracy on the validation split (test, if there is
+none), in batches of 32; processor time of the first example, the median of 20, one thread. Finished rows are skipped.
 """
 
 import argparse
@@ -14,10 +14,16 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import torch
+from datasets import Dataset, Image
 from torch import Tensor
-from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel
+from transformers import (
+    AutoImageProcessor,
+    AutoModelForImageClassification,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    PreTrainedModel,
+)
 
 import padnet_hf  # noqa: F401 - registers the PAD models
 from benchmarks.device import seconds_of
@@ -36,18 +42,30 @@ Run = Callable[..., Mapping[str, Tensor]]
 Row = dict[str, Any]
 
 
-def measure(run: Run, checkpoint: Path, data: Path) -> Row:
+def opened(checkpoint: Path, data: Path) -> tuple[PreTrainedModel, Dataset, Callable[[Row], Row]]:
+    """The classifier in evaluation mode, labelled examples not trained on, and what makes inputs of a batch of them."""
+    files = [*data.glob("validation-*.parquet"), *data.glob("test-*.parquet")]
+    rows = Dataset.from_parquet(str(files[0]))
+    columns = [name for name, feature in rows.features.items() if isinstance(feature, Image)]
+    if columns:
+        kind, prepare, options = AutoModelForImageClassification, AutoImageProcessor.from_pretrained(checkpoint), {}
+    else:
+        columns = [name for name in rows.column_names if name.startswith("sentence")]
+        kind, prepare = AutoModelForSequenceClassification, AutoTokenizer.from_pretrained(checkpoint)
+        options = {"padding": True}
+
+    def inputs(batch: Row) -> Row:
+        return prepare(*(batch[name] for name in columns), **options, return_tensors="pt")
+
+    return kind.from_pretrained(checkpoint).eval(), rows, inputs
+
+
+def measure(run: Run, rows: Dataset, inputs: Callable[[Row], Row]) -> Row:
     """Accuracy and latency of something that takes a batch by name and gives logits."""
-    tokenizer = AutoTokenizer.from_pretrained(checkpoint)
-    rows = pd.read_parquet(next(data.glob("validation-*.parquet")))
-    texts = [name for name in rows if name.startswith("sentence")]
-    rows = rows.loc[rows[texts[0]].str.len().sort_values().index]  # batches of like length
     right = 0
-    for start in range(0, len(rows), 32):
-        some = rows[start : start + 32]
-        batch = tokenizer(*([*some[name]] for name in texts), padding=True, return_tensors="pt")
-        right += int((run(**batch)["logits"].argmax(dim=-1).numpy() == some["label"]).sum())
-    one = tokenizer("film " * 62, return_tensors="pt")
+    for batch in rows.iter(32):
+        right += int((run(**inputs(batch))["logits"].argmax(dim=-1) == torch.tensor(batch["label"])).sum())
+    one = inputs(rows[:1])
     seconds = [seconds_of(lambda: run(**one), "processor") for _ in range(21)][1:]
     return {"accuracy": right / len(rows), "seconds": statistics.median(seconds)}
 
@@ -58,7 +76,7 @@ def row(checkpoint: Path, format: str, data: Path, output: Path) -> Row:
     done = output / f"{name} {format}.json"
     if done.exists():
         return json.loads(done.read_text())
-    model = AutoModelForSequenceClassification.from_pretrained(checkpoint).eval()
+    model, rows, inputs = opened(checkpoint, data)
     found: Row = {"model": name, "format": format}
     if format == MODEL:
         size = sum(file.stat().st_size for file in checkpoint.glob("model*.safetensors"))
@@ -69,7 +87,7 @@ def row(checkpoint: Path, format: str, data: Path, output: Path) -> Row:
         run = (
             OnnxRunner(folder / "model.onnx") if "onnx" in format else torch.export.load(folder / "model.pt2").module()
         )
-    found |= {"bytes": told["file_bytes"], "max_difference": told["max_difference"], **measure(run, checkpoint, data)}
+    found |= {"bytes": told["file_bytes"], "max_difference": told["max_difference"], **measure(run, rows, inputs)}
     done.parent.mkdir(parents=True, exist_ok=True)
     done.write_text(json.dumps(found))
     return found
@@ -87,7 +105,7 @@ def eager(model: PreTrainedModel) -> Run:
 
 def table(rows: list[Row]) -> str:
     """Markdown: a row per model and format."""
-    header = ("model", "format", "MB", "accuracy", "max difference", "one text, ms")
+    header = ("model", "format", "MB", "accuracy", "max difference", "one example, ms")
     lines = [
         (
             one["model"],
