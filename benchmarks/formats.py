@@ -126,7 +126,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("checkpoints", nargs="+", type=Path, help="folders of checkpoints")
     parser.add_argument("--data", required=True, type=Path, help="the task's parquet files")
     parser.add_argument("--output", default=Path("runs/formats"), type=Path)
-    parser.add_argument("--fill", nargs="*", default=[], type=Path, help="documents with a block `formats`")
+    parser.add_argument("--fill", nargs="*", default=[], type=Path, help="documents with a block `formats_TASK`")
     options = parser.parse_args(argv)
     torch.set_num_threads(1)
     rows = []
@@ -135,7 +135,7 @@ def main(argv: list[str] | None = None) -> None:
             rows.append(row(checkpoint, format, options.data, options.output))
             print(table(rows), flush=True)
     for path in options.fill:
-        fill(path, {"formats": table(rows)})
+        fill(path, {f"formats_{options.data.name}": table(rows)})
 
 
 if __name__ == "__main__":

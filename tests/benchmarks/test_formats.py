@@ -17,7 +17,7 @@ def test_every_format_has_a_row_and_finished_rows_are_kept(tmp_path: Path, capsy
     data.mkdir()
     rows = pd.DataFrame({"sentence": [" ".join(WORDS[5:9]), WORDS[6]] * 20, "label": [0, 1] * 20})
     rows.to_parquet(data / "validation-0.parquet")
-    document.write_text("<!-- benchmarks: formats -->\n<!-- /benchmarks -->\n")
+    document.write_text("<!-- benchmarks: formats_task -->\n<!-- /benchmarks -->\n")
     words = [str(checkpoint), "--data", str(data), "--output", str(tmp_path / "out"), "--fill", str(document)]
     main(words)
     first = capsys.readouterr().out
