@@ -19,8 +19,8 @@ _DENSE, _DYNAMIC = {"method": "dense"}, {"method": "dynamic"}
 
 
 def _headline(ratio: float) -> list[Variant]:
-    partitioned = [{"method": "pad", "ratio": ratio, "granularity": granularity} for granularity in FORMS]
-    return [_DENSE, _DYNAMIC, *partitioned, {"method": "prune", "ratio": ratio}]
+    pad_unit, pad_element = ({"method": "pad", "ratio": ratio, "granularity": granularity} for granularity in FORMS)
+    return [_DENSE, _DYNAMIC, pad_unit, pad_element, {**pad_element, "method": "prune"}]
 
 
 def _sizes(ratio: float) -> list[Variant]:
