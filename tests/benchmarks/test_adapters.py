@@ -1,4 +1,4 @@
-from benchmarks.adapters import CELLS, METHODS, NETWORKS, cells, table
+from benchmarks.adapters import AGAIN, CELLS, METHODS, NETWORKS, cells, table
 from glue_arguments import parse
 from padnet_hf.jobs.lora_options import adapter_options
 from padnet_hf.jobs.partition_options import partition_config
@@ -6,13 +6,14 @@ from padnet_hf.jobs.partition_options import partition_config
 
 def test_every_cell_is_a_command_that_run_glue_takes() -> None:
     found = list(cells("data", ["--max_train_samples", "32"]))
-    assert len(found) == len(set(CELLS)) == len(CELLS)
+    assert len(set(CELLS)) == len(CELLS)
+    assert len({tuple(cell.names.values()) for cell in found}) == len(found) == len(CELLS) + AGAIN
     for cell in found:
         _, data, lora, pad, training = parse([*cell.arguments, "--output_dir", "out"])
         adapter_options(lora, partition_config(pad, training.seed), training)
         assert lora.lora == (cell.names["method"] != "full tuning")
         assert pad.use_pad == ("0.5" in cell.names["network"])
-        assert data.max_train_samples == 32
+        assert (str(training.seed), data.max_train_samples) == (cell.names["seed"], 32)
     assert {network for network, _ in CELLS} == set(NETWORKS)
 
 
@@ -26,6 +27,8 @@ def test_methods_to_compare_train_as_many_entries() -> None:
     assert kept["rank 10, 80 % pruned, snip"] == kept["LoRA, rank 2"]
 
 
-def test_the_table_has_a_row_per_cell() -> None:
-    row = {"network": "dense", "method": "LoRA, rank 8", "value": 0.5, "trained": 1234, "bytes": 5e6}
-    assert "| dense   | LoRA, rank 8 | 50.0     | 1,234" in table([{**row, "processor_seconds": 9.6}])
+def test_the_table_has_a_row_per_method_with_every_seed() -> None:
+    row = {"network": "dense", "method": "LoRA, rank 8", "trained": 1234, "bytes": 5e6, "processor_seconds": 9.6}
+    found = table([{**row, "seed": "42", "value": 0.5}, {**row, "seed": "43", "value": 0.6}])
+    assert "| dense   | LoRA, rank 8 | 50.0, 60.0 | 1,234" in found
+    assert len(found.splitlines()) == 3
