@@ -24,7 +24,7 @@ from studies.board import Board
 from studies.cell.code_version import code_version
 from studies.cell.settings import Cell
 from studies.cell.tasks import TASKS
-from studies.grids import GRIDS, TEXTS, expand
+from studies.grids import FAMILIES, GRIDS, TEXTS, expand
 from studies.grounds import GROUNDS
 from studies.pictures import draw_all
 from studies.report import sections
@@ -43,7 +43,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         if name != "report":
             command.add_argument("grids", nargs="+", choices=("search", *GRIDS), metavar="GRID")
             command.add_argument("--seeds", nargs="+", type=int, help="default: 1 2 3 for headline, 1 for others")
-        command.add_argument("--tasks", nargs="+", choices=TASKS, default=TEXTS, metavar="TASK")
+            command.add_argument("--tasks", nargs="+", choices=TASKS, default=TEXTS, metavar="TASK")
         command.add_argument("--ground", choices=GROUNDS, default="short", help="short: for a CPU; full: for a GPU")
         command.add_argument("--output", type=Path, default=RESULTS, metavar="DIR", help="of the results")
         if name == "report":
@@ -85,9 +85,14 @@ def report(options: argparse.Namespace) -> None:
     """Print the results, draw them, and put them into documents."""
     rows = read(options.output)
     code = version_shown(rows, options.code)
-    board = Board([row for row in rows if row.code == code], GROUNDS[options.ground], options.tasks)
-    found = sections(board, options.ground, [row for row in rows if row.code != code])
-    draw_all(board, options.output, options.ground)
+    found = {}
+    for family, tasks in FAMILIES.items():
+        of_family = [row for row in rows if row.cell.task in tasks]
+        board = Board([row for row in of_family if row.code == code], GROUNDS[options.ground], tasks)
+        if board.rows:
+            name = f"{options.ground}_{family}"
+            found |= sections(board, name, [row for row in of_family if row.code != code])
+            draw_all(board, options.output, name)
     for path in options.fill:
         fill(path, found, "studies")
     print(as_document(found))

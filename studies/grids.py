@@ -12,6 +12,9 @@ Variant = dict[str, Any]
 
 TEXTS = ("mrpc", "cola", "stsb", "sst2")
 IMAGES = ("cifar10", "fashion_mnist")
+FAMILIES = {"texts": TEXTS, "images": IMAGES}
+"""Tasks with the same networks, which one table can hold."""
+
 RATIOS = (0.3, 0.5, 0.7)
 FORMS = ("unit", "element")
 

@@ -23,10 +23,10 @@ Panel = Callable[[Axes, Board, str], None]
 _STYLES = {"unit": ("o", "-"), "element": ("s", "--")}
 
 
-def draw_all(board: Board, folder: Path, ground: str) -> list[Path]:
+def draw_all(board: Board, folder: Path, prefix: str) -> list[Path]:
     """Draw what there is, if the search is over for any task; the paths of the pictures."""
     pictures: dict[str, Panel] = {"size": _size, "ratio": _ratio, "layers": _layers}
-    return [_draw(panel, board, folder / f"{ground}_{name}.png") for name, panel in pictures.items() if board.tasks]
+    return [_draw(panel, board, folder / f"{prefix}_{name}.png") for name, panel in pictures.items() if board.tasks]
 
 
 def _draw(panel: Panel, board: Board, path: Path) -> Path:

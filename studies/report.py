@@ -13,16 +13,16 @@ from studies.results import Row
 _DENSE, _DYNAMIC = {"method": "dense"}, {"method": "dynamic"}
 
 
-def sections(board: Board, ground: str, others: Sequence[Row]) -> dict[str, str]:
-    """Markdown by name: `origin`, the search's `choice`, the grids that have rows, and `paired` for the headline."""
-    found = {f"{ground}_origin": origin(board, others)}
+def sections(board: Board, prefix: str, others: Sequence[Row]) -> dict[str, str]:
+    """Markdown by name, after the prefix: `origin`, the search's `choice`, each grid with rows, its `_paired`."""
+    found = {f"{prefix}_origin": origin(board, others)}
     if board.tasks:
-        found[f"{ground}_choice"] = choice(board)
+        found[f"{prefix}_choice"] = choice(board)
     for grid in GRIDS:
         measured = measured_variants(board, grid)
         if measured:
-            found[f"{ground}_{grid}"] = grid_table(board, measured)
-            found[f"{ground}_{grid}_paired"] = paired_table(board, measured)
+            found[f"{prefix}_{grid}"] = grid_table(board, measured)
+            found[f"{prefix}_{grid}_paired"] = paired_table(board, measured)
     return found
 
 
@@ -63,13 +63,19 @@ def paired_table(board: Board, measured: Sequence[Variant]) -> str:
     rows = []
     for variant in measured:
         for reference in _references(variant):
-            found = difference(board.values(variant), board.values(reference))
+            values, others = board.values(variant), board.values(reference)
+            found = difference(values, others)
             if found is not None:
-                task = board.tasks[0]
+                names = (title(one, board.tasks[0]) for one in (variant, reference))
                 interval = "" if found.low is None else f"{found.low:+.1f} to {found.high:+.1f}"
-                pairs = f"{found.num_tasks}, {found.num_pairs}"
-                rows.append((title(variant, task), title(reference, task), f"{found.mean:+.1f}", interval, pairs))
-    return table(("method", "against", "difference", "95 %", "tasks, pairs"), rows)
+                by_task = (_difference_on(task, values, others) for task in board.tasks)
+                rows.append((*names, *by_task, f"{found.mean:+.1f}", interval, str(found.num_pairs)))
+    return table(("method", "against", *board.tasks, "average", "95 %", "pairs"), rows)
+
+
+def _difference_on(task: str, values: Values, others: Values) -> str:
+    found = difference({task: values.get(task, {})}, others)
+    return "" if found is None else f"{found.mean:+.1f}"
 
 
 def _references(variant: Variant) -> list[Variant]:

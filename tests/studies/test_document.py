@@ -13,7 +13,7 @@ from studies.cell.arguments import fewer_copies
 from studies.cell.code_version import ROOT, code_version
 from studies.cell.settings import Cell
 from studies.cell.tasks import TASKS
-from studies.grids import GRIDS, TEXTS
+from studies.grids import FAMILIES, GRIDS, TEXTS
 from studies.grounds import GROUNDS
 from studies.report import sections
 from studies.results import Row, append
@@ -52,14 +52,15 @@ def test_the_commands_work_one_after_the_other(
         start = "python -m studies "
         assert command.startswith(start)
         main([*shlex.split(command.removeprefix(start)), "--output", str(tmp_path)])
-    assert {cell.task for cell in run} == set(TEXTS)
+    assert {cell.task for cell in run} == {*TEXTS, "cifar10"}
     assert {cell.train_samples for cell in run} > {None}
     assert "| PAD unit 0.5 " in (tmp_path / "docs" / "study.md").read_text()
     assert "missing" not in capsys.readouterr().out
 
 
 def test_its_blocks_are_those_that_the_report_fills() -> None:
-    found = sections(Board(rows(), GROUNDS["short"], TEXTS), "short", [])
+    board = Board(rows(), GROUNDS["short"], TEXTS)
+    found = [name for family in FAMILIES for name in sections(board, f"short_{family}", [])]
     assert set(re.findall(r"<!-- studies: (\w+) -->", DOCUMENT)) == set(found)
 
 

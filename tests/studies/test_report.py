@@ -56,11 +56,15 @@ def test_means_deviations_and_sizes_are_those_of_the_rows() -> None:
 
 def test_differences_are_paired_so_that_what_seeds_share_does_not_count() -> None:
     table = sections(Board(rows(), GROUNDS["short"], TEXTS), "short", [])["short_headline_paired"]
-    found = {tuple(line.split("|")[1:3]): line.split("|")[3:5] for line in table.splitlines()[2:]}
-    found = {tuple(word.strip() for word in key): [word.strip() for word in value] for key, value in found.items()}
-    assert found["PAD unit 0.5", "fully dynamic"] == ["+5.0", "+5.0 to +5.0"]
-    assert found["PAD element 0.5", "pruned element 0.5"] == ["+25.0", "+25.0 to +25.0"]
-    assert found["fully dynamic", "dense"] == ["+10.0", "+10.0 to +10.0"]
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()]
+    assert cells[0] == ["method", "against", *TEXTS, "average", "95 %", "pairs"]
+    found = {tuple(line[:2]): line[2:] for line in cells[2:]}
+    for names, points in {
+        ("PAD unit 0.5", "fully dynamic"): "+5.0",
+        ("PAD element 0.5", "pruned element 0.5"): "+25.0",
+        ("fully dynamic", "dense"): "+10.0",
+    }.items():
+        assert found[names] == [*[points] * 5, f"{points} to {points}", "12"]
 
 
 def test_every_grid_has_its_tables_and_changes_stand_against_the_unchanged() -> None:
@@ -96,7 +100,7 @@ def output(tmp_path: Path) -> Path:
 def test_the_command_draws_fills_and_keeps_versions_apart(output: Path, capsys: pytest.CaptureFixture[str]) -> None:
     document = output / "study.md"
     other = "<!-- benchmarks: imp -->\n<!-- /benchmarks -->\n"
-    document.write_text(f"<!-- studies: short_headline -->\n<!-- /studies -->\n{other}")
+    document.write_text(f"<!-- studies: short_texts_headline -->\n<!-- /studies -->\n{other}")
     main(["report", "--output", str(output), "--fill", str(document)])
     printed = capsys.readouterr().out
     assert "18 of code 0123456789ab" in printed
@@ -104,7 +108,7 @@ def test_the_command_draws_fills_and_keeps_versions_apart(output: Path, capsys: 
     assert "| PAD unit 0.5 " in document.read_text()
     assert document.read_text().endswith(other)
     for name in ("size", "ratio", "layers"):
-        assert (output / f"short_{name}.png").read_bytes().startswith(b"\x89PNG")
+        assert (output / f"short_texts_{name}.png").read_bytes().startswith(b"\x89PNG")
     main(["report", "--output", str(output), "--code", "0123"])
     printed = capsys.readouterr().out
     assert "1000.0" in printed
