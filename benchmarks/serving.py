@@ -6,7 +6,8 @@ Pipeline: transformers' `pipeline` over 32 sentences of 8 to 64 words, one at a 
 onnxruntime: the exported graphs (`export_model`), on the CPU, batches of 1 and 32 with 64 tokens each. The int8 file's
 weights are turned back once, when it is loaded ("session.disable_quant_qdq").
 torch.compile: inductor, fullgraph and dynamic shapes, against the same model eager, batches of 32; a training step is
-forward and backward. Compiling is not counted: it takes minutes each.
+forward and backward. Compiling is not counted: it takes minutes each. A ResNet (three basic blocks of 64, 128 and 256
+channels, 4 kernels, 32 x 32) likewise, fully dynamic and partitioned at 0.3.
 """
 
 import random
@@ -26,12 +27,15 @@ from benchmarks.device import Clock, device
 from benchmarks.pad_bert import DENSE, ELEMENT, OURS, UNIT, Shape, build
 from benchmarks.targets import Target
 from benchmarks.timing import interleaved
+from padnet_hf import PADResNetConfig, PADResNetForImageClassification, PartitionConfig, partition
 from padnet_hf.export.exporting import export_model
 from padnet_hf.export.onnx_file import OnnxRunner
+from padnet_hf.partition.weight import Granularity
 
 PIPELINE, ONNX, COMPILED, COMPILED_STEP = "pipeline", "onnxruntime", "torch.compile", "torch.compile, training step"
 VARIANTS = (DENSE, OURS, UNIT, ELEMENT)
 INT8 = f"{UNIT}, int8 file"
+RESNETS: dict[str, Granularity | None] = {OURS: None, "unit 0.3": "unit", "element 0.3": "element"}
 TARGETS: list[Target] = []
 
 
@@ -47,11 +51,12 @@ class Sizes:
     sentences: int = 32
     batches: tuple[int, ...] = (1, 32)
     variants: tuple[str, ...] = VARIANTS
+    resnets: tuple[str, ...] = tuple(RESNETS)
     backend: str = "inductor"
     rounds: int = 7
 
 
-QUICK = Sizes(Shape(1, 32, 64, 2, 100), 8, 2, (2,), (DENSE, UNIT), "aot_eager", 1)
+QUICK = Sizes(Shape(1, 32, 64, 2, 100), 8, 2, (2,), (DENSE, UNIT), (OURS,), "aot_eager", 1)
 
 
 def jobs(quick: bool) -> Iterator[Job]:
@@ -68,12 +73,17 @@ def jobs(quick: bool) -> Iterator[Job]:
             case = {"sentences": batch, "tokens each": sizes.tokens, **model}
             measure = partial(run_graphs, sizes, Path(name), batch)
             yield Job(ONNX, case, measure, sizes.rounds, baselines, (batch, "sentences"))
-    for variant in sizes.variants:
-        for part, training in ((COMPILED, False), (COMPILED_STEP, True)):
-            batch = sizes.batches[-1]
+    batch = sizes.batches[-1]
+    for part, training in ((COMPILED, False), (COMPILED_STEP, True)):
+        for variant in sizes.variants:
             case = {"variant": variant, "sentences": batch, "tokens each": sizes.tokens, **model}
-            measure = partial(compiled, sizes, variant, batch, training)
+            measure = partial(compiled, partial(_made, variant, shape), _inputs(sizes, batch), sizes.backend, training)
             yield Job(part, case, measure, sizes.rounds, ("eager",), (batch, "sentences"))
+        for variant in sizes.resnets:
+            case = {"variant": variant, "images": batch, "model": "ResNet, 3 blocks 64/128/256"}
+            pixels = {"pixel_values": torch.randn(batch, 3, 32, 32, device=device())}
+            measure = partial(compiled, partial(_resnet, RESNETS[variant]), pixels, sizes.backend, training)
+            yield Job(part, case, measure, sizes.rounds, ("eager",), (batch, "images"))
 
 
 def serve(sizes: Sizes, batch: int, rounds: int, clock: Clock) -> Measured:
@@ -101,13 +111,20 @@ def run_graphs(sizes: Sizes, folder: Path, batch: int, rounds: int, clock: Clock
     return {"seconds": interleaved(calls, rounds, clock)}
 
 
-def compiled(sizes: Sizes, variant: str, batch: int, training: bool, rounds: int, clock: Clock) -> Measured:
+def compiled(
+    make: Callable[[], nn.Module],
+    inputs: dict[str, Tensor],
+    backend: str,
+    training: bool,
+    rounds: int,
+    clock: Clock,
+) -> Measured:
     """Seconds of a forward pass, or of a training step without its optimizer, eager and compiled."""
     torch.compiler.reset()
-    model = _made(variant, sizes.shape).train(training)
-    inputs = _inputs(sizes, batch)
+    model = make().train(training)
     if training:
-        inputs["labels"] = torch.zeros(batch, dtype=torch.long, device=device())
+        labels = torch.zeros(len(next(iter(inputs.values()))), dtype=torch.long, device=device())
+        inputs = {**inputs, "labels": labels}
 
     def run(function: Callable[..., object]) -> None:
         with torch.set_grad_enabled(training):
@@ -115,7 +132,7 @@ def compiled(sizes: Sizes, variant: str, batch: int, training: bool, rounds: int
         if training:
             output.loss.backward()
 
-    fast = torch.compile(model, fullgraph=True, dynamic=True, backend=sizes.backend)
+    fast = torch.compile(model, fullgraph=True, dynamic=True, backend=backend)
     calls = {"eager": partial(run, model), "compiled": partial(run, fast)}
     return {"seconds": interleaved(calls, rounds, clock, warm_up=2)}
 
@@ -124,6 +141,16 @@ def _made(variant: str, shape: Shape) -> nn.Module:
     torch.manual_seed(0)
     with device():
         return build(variant, shape).eval()
+
+
+def _resnet(granularity: Granularity | None) -> nn.Module:
+    torch.manual_seed(0)
+    config = PADResNetConfig(embedding_size=64, hidden_sizes=[64, 128, 256], depths=[1, 1, 1], layer_type="basic")
+    with device():
+        model = PADResNetForImageClassification(config)
+    if granularity:
+        partition(model, config=PartitionConfig(0.3, granularity, "random"), progress=False)
+    return model.eval()
 
 
 def _inputs(sizes: Sizes, batch: int) -> dict[str, Tensor]:
