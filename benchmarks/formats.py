@@ -1,6 +1,6 @@
 """The formats a trained model can be served in: bytes, accuracy, difference from the model, latency.
 
-    python -m benchmarks.formats runs/adapters_table/*/full_tuning --data FOLDER/sst2 --fill docs/deploy.md
+    python -m benchmarks.formats runs/adapters_table/42/*/full_tuning --data FOLDER/sst2 --fill docs/deploy.md
 
 The checkpoints are classifiers of sentences, of pairs of them or of images, PAD or not, each named by the folder it is
 in. Every format is written by `export_model` and then run alone: accuracy on the validation split (test, if there is
