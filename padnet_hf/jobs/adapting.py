@@ -5,12 +5,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from transformers import PreTrainedModel, Trainer
 
 from padnet_hf.adapters.extra import import_peft
 from padnet_hf.adapters.lora import lora_config
 from padnet_hf.adapters.sparse import restore_masks, sparsify_adapter
 from padnet_hf.hub.whole_files import filled_whole
+from padnet_hf.partition.layer import pad_weights
 from padnet_hf.training.calibration import CalibrationBatches
 
 logger = logging.getLogger(__name__)
@@ -55,10 +57,24 @@ def adapt(trainer: Trainer, options: Mapping[str, Any], checkpoint: str | None, 
     else:
         # Where the adapter, and its card, say that its base is.
         model.name_or_path = model.config.name_or_path = source or _save_base(trainer)
-        adapted = peft.get_peft_model(model, make_config(model, options))
+        config = make_config(model, options)
+        if not config.target_parameters:
+            _warn_of_equal_copies(model)
+        adapted = peft.get_peft_model(model, config)
         if sparsity is not None:
             _sparsify(adapted, trainer, options)
     trainer.model = trainer.model_wrapped = adapted
+
+
+def _warn_of_equal_copies(model: PreTrainedModel) -> None:
+    """Say what becomes of copies that the adapter does not reach."""
+    copies = [weight.dynamic for weight in pad_weights(model).values() if weight.dynamic is not None]
+    if copies and all(torch.equal(values, values[:1].expand_as(values)) for values in copies):
+        logger.warning(
+            "All copies of the dynamic layers are equal, and this adapter does not reach them, so the network computes "
+            "what a dense one does, in a larger file: add --granularity unit and leave --lora_targets out (or add "
+            "experts to it), or start from a base whose copies were trained."
+        )
 
 
 def _save_base(trainer: Trainer) -> str:

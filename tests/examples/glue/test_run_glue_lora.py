@@ -73,6 +73,17 @@ def test_one_command_leaves_a_base_and_an_adapter_that_one_line_loads(
     assert answers(other.eval(), out, reviews) == answers(model, out, reviews) != answers(base, out, reviews)
 
 
+@pytest.mark.parametrize(
+    ("network", "targets", "warns"),
+    [("element", (), True), ("unit", ("--lora_targets", "attention"), True), ("unit", (), False), ("dense", (), False)],
+)
+def test_a_run_whose_copies_stay_equal_says_so(
+    network: str, targets: tuple[str, ...], warns: bool, run: Run, caplog: pytest.LogCaptureFixture
+) -> None:
+    run(*NETWORKS[network], *LORA, *targets, "--max_steps", "1")
+    assert ("All copies of the dynamic layers are equal" in caplog.text) == warns
+
+
 def test_the_base_is_what_the_partition_made(run: Run, tmp_path: Path) -> None:
     run(*UNIT, *LORA, "--max_steps", "1")
     run(*UNIT, "--max_steps", "1", "--learning_rate", "0", "--output_dir", str(tmp_path / "plain"))
