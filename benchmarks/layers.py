@@ -27,6 +27,8 @@ class LayerConfig:
     num_experts: int = 8
     num_experts_per_tok: int = 2
     hidden_act: str = "gelu"
+    expert_dropout: float = 0.0
+    router_level: str = "token"
     router_noise: bool = True
     router_noise_epsilon: float = 1e-2
     _experts_implementation: str = BY_DEVICE

@@ -21,7 +21,8 @@ TRAINING_DEFAULTS = {
 """Where this script's defaults differ from those of TrainingArguments."""
 
 _EXPERTS = (
-    "num_experts", "num_experts_per_tok", "moe_layers", "router_noise", "router_init_std", "balance_loss_coef"
+    "num_experts", "num_experts_per_tok", "moe_layers", "expert_dropout",
+    "router_level", "router_noise", "router_init_std", "balance_loss_coef",
 )  # fmt: skip
 """Options that are fields of PADBertConfig."""
 
@@ -63,6 +64,10 @@ class PADArguments(PartitionOptions):
     num_experts: int | None = option("Copies E of each feed-forward network (8).")
     num_experts_per_tok: int | None = option("Experts chosen per token (2).")
     moe_layers: list[int] | None = option("Numbers of the layers that become dynamic (all).")
+    expert_dropout: float | None = option("Dropout of the experts' inner activations in training (0).")
+    router_level: Literal["token", "sentence"] | None = option(
+        "Whether each token has experts of its own, or all tokens of a sentence the same ones (token)."
+    )
     router_noise: bool | None = option("Whether training adds learned noise to the routers' logits (True).")
     router_init_std: float | None = option("Standard deviation of the routers' initial weights (0).")
     balance_loss_coef: float | None = option("Weight of the balance loss in the training loss (0.01).")

@@ -30,6 +30,7 @@ class ExpertsConfig(Protocol):
     hidden_size: int
     intermediate_size: int
     hidden_act: str
+    expert_dropout: float
     _experts_implementation: str | None
 
 
@@ -111,7 +112,9 @@ class PADExperts(nn.Module):
         self.up_proj_bias = PADWeight(experts, (inner,), unit_dim=0, ordered=False)
         self.down_proj = PADWeight(experts, (hidden, inner), unit_dim=1, ordered=False)
         self.down_proj_bias = PADWeight(experts, (hidden,))
-        self.act_fn = ACT2FN[config.hidden_act]
+        activation = ACT2FN[config.hidden_act]
+        dropout = config.expert_dropout
+        self.act_fn = nn.Sequential(activation, nn.Dropout(dropout)) if dropout else activation
         self.rebuild_in_backward = True
 
     def _modules_of_weights(self) -> ExpertWeights:

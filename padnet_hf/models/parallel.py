@@ -45,6 +45,12 @@ def _check(model: PreTrainedModel, wanted: DistributedConfig) -> None:
                 f"{name} is {getattr(wanted, name)}, but PAD models take tp_size and ep_size of a DistributedConfig "
                 "alone. For sharded data parallelism start the Trainer with --fsdp."
             )
+    if wanted.ep_size > 1 and getattr(config, "expert_dropout", 0):
+        raise PADNetError(
+            f"expert_dropout is {config.expert_dropout}, but with experts on {wanted.ep_size} processes each would "
+            "draw numbers for its own tokens, and all further dropout would differ between them: load the model with "
+            "expert_dropout=0.0."
+        )
     if wanted.tp_size > 1 and not config.base_model_tp_plan:
         raise PADNetError(
             f"tp_size is {wanted.tp_size}, but {type(model).__name__} has no plan for tensor parallelism (nor has "

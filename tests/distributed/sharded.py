@@ -196,3 +196,6 @@ def ask_for_too_much(folder: Path) -> None:
     with pytest.raises(PADNetError, match=r"3 copies \(experts\) cannot be spread evenly over 2 processes"):
         load(folder / "three", **EP)
     load(folder / "three", **TP)
+    with pytest.raises(PADNetError, match=r"expert_dropout is 0\.4, but with experts on 2 processes"):
+        load(folder / "dropout", **EP)
+    load(folder / "dropout", **TP)

@@ -26,9 +26,11 @@ def test_every_head_gives_the_outputs_and_gradients_of_the_whole_model(forks: An
     run_group(forks, tmp_path, 2, sharded.together, sharded.compare_heads, tmp_path)
 
 
-@pytest.mark.parametrize("form", PARTITIONED)
-def test_so_does_every_way_to_bring_tokens_to_the_experts(forks: Any, form: str, tmp_path: Path) -> None:
-    sharded.make(form).save_pretrained(tmp_path / "model")
+@pytest.mark.parametrize(
+    ("form", "level"), [*((form, "token") for form in PARTITIONED), *((form, "sentence") for form in PARTITIONED[1:])]
+)
+def test_so_does_every_way_to_bring_tokens_to_the_experts(forks: Any, form: str, level: str, tmp_path: Path) -> None:
+    sharded.make(form, router_level=level).save_pretrained(tmp_path / "model")
     run_group(forks, tmp_path, 2, sharded.together, sharded.compare_dispatches, tmp_path / "model")
 
 
@@ -85,4 +87,5 @@ def test_loading_and_saving_changes_no_bit(forks: Any, tied: bool, tmp_path: Pat
 def test_what_needs_whole_weights_and_experts_that_cannot_be_spread_are_refused(forks: Any, tmp_path: Path) -> None:
     sharded.make("dynamic").save_pretrained(tmp_path / "four")
     sharded.make("dynamic", num_experts=3).save_pretrained(tmp_path / "three")
+    sharded.make("dynamic", expert_dropout=0.4).save_pretrained(tmp_path / "dropout")
     run_group(forks, tmp_path, 2, sharded.together, sharded.ask_for_too_much, tmp_path)

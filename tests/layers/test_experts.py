@@ -103,6 +103,23 @@ def test_every_expert_may_be_chosen(form: str) -> None:
     _compare_with_formula(make_experts(form), make_routing(5, top_k=4), 1e-10)
 
 
+@pytest.mark.parametrize("form", FORMS)
+def test_dropout_drops_inner_activations_and_in_training_alone(form: str) -> None:
+    experts, routing = make_experts(form, expert_dropout=0.4), make_routing(200)
+    plain = _run(make_experts(form), routing)
+    _assert_equal(_run(experts.eval(), routing), plain, 1e-12)
+    inner, dropped = [], []
+    activation, dropout = experts.act_fn
+    activation.register_forward_hook(lambda module, inputs, output: inner.append(output.flatten()))
+    dropout.register_forward_hook(lambda module, inputs, output: dropped.append(output.flatten()))
+    torch.manual_seed(0)
+    assert (_run(experts.train(), routing)["output"] - plain["output"]).abs().max() > 0.1
+    inner, dropped = torch.cat(inner), torch.cat(dropped)
+    stays = dropped != 0
+    assert stays.double().mean().item() == pytest.approx(0.6, abs=0.03)
+    torch.testing.assert_close(dropped, torch.where(stays, inner / 0.6, 0.0))
+
+
 @pytest.mark.parametrize("form", ["element", "unit"])
 @pytest.mark.parametrize("activation", ["relu", "gelu_new", "silu", "tanh"])
 def test_other_activations(form: str, activation: str) -> None:

@@ -85,3 +85,34 @@ def test_padding_changes_the_balance_loss_and_not_the_output() -> None:
     assert torch.equal(silent, whole)
     assert losses[0].item() != losses[1].item()
     assert losses[2] is None
+
+
+@pytest.mark.parametrize("fields", [None, {"dynamic_ratio": 0.5}, {"dynamic_ratio": 1 / 3, "granularity": "unit"}])
+@pytest.mark.parametrize("mask", [[[1, 1, 0], [1, 1, 1]], None])
+def test_tokens_of_a_sentence_pass_the_experts_of_its_mean(fields: dict[str, Any] | None, mask: Any) -> None:
+    layer, sizes = _layer(fields, router_level="sentence"), [sum(row) for row in mask or [[1, 1, 1]] * 2]
+    hidden = torch.randn(2, 3, HIDDEN, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    ours, theirs = hidden.clone().requires_grad_(), hidden.clone().requires_grad_()
+    output = layer(ours, mask and torch.tensor(mask))
+    expected = []
+    for sentence, size in zip(theirs, sizes, strict=True):
+        _, gates, index, _ = layer.router(sum(sentence[:size])[None] / size)
+        expected.append(reference_experts(layer.experts, sentence, index.repeat(3, 1), gates.double().repeat(3, 1)))
+    torch.testing.assert_close(output, torch.stack(expected), rtol=1e-6, atol=1e-6)
+    parameters = [parameter for name, parameter in layer.named_parameters() if name != "router.noise_weight"]
+    gradients = torch.autograd.grad(output.square().sum(), [ours, *parameters])
+    wanted = torch.autograd.grad(torch.stack(expected).square().sum(), [theirs, *parameters])
+    assert all(gradient.any() for gradient in wanted)
+    for gradient, correct in zip(gradients, wanted, strict=True):
+        torch.testing.assert_close(gradient, correct, rtol=1e-5, atol=1e-5)
+
+
+def test_the_balance_loss_of_sentences_counts_each_once() -> None:
+    layer = _layer(router_level="sentence")
+    hidden = torch.randn(5, 3, HIDDEN, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    seen = []
+    layer.router.register_forward_hook(lambda module, inputs, routing: seen.append(routing))
+    layer(hidden, torch.tensor([[1, 0, 0]] * 5), balance=True)
+    layer.router(hidden[:, 0], None, True)
+    assert seen[0].logits.shape == (5, 3)
+    assert torch.equal(seen[0].balance_loss, seen[1].balance_loss)

@@ -17,6 +17,8 @@ class LayerConfig:
     hidden_size: int = 4
     intermediate_size: int = 24
     hidden_act: str = "gelu"
+    expert_dropout: float = 0.0
+    router_level: str = "token"
     router_noise: bool = True
     router_noise_epsilon: float = 1e-2
     _experts_implementation: str | None = "eager"

@@ -1,12 +1,13 @@
 """Configuration of PAD-BERT."""
 
-from typing import Any
+from typing import Any, get_args
 
 from huggingface_hub.dataclasses import strict
 from transformers import BertConfig
 
 from padnet_hf.errors import PADNetError
 from padnet_hf.layers.expert_parallel import SHARD_EXPERTS
+from padnet_hf.layers.feed_forward import RouterLevel
 from padnet_hf.models.pad_config import PADConfigMixin
 
 
@@ -18,6 +19,10 @@ class PADBertConfig(PADConfigMixin, BertConfig):
         num_experts: E, copies of each dynamic feed-forward network (upstream: 8).
         num_experts_per_tok: K, experts that each token passes, 1 to E (upstream: 2).
         moe_layers: indices of the layers that are dynamic; None for all.
+        expert_dropout: dropout of the experts' inner activations in training (none upstream; Fedus et al. 2022, section
+            2.4, fine-tune with 0.4).
+        router_level: "token": every token has experts of its own (upstream); "sentence": all tokens of a sentence have
+            the same ones (Kudugunta et al. 2021).
         router_noise: whether training adds learned noise to the router's logits (upstream: yes).
         router_noise_epsilon: least standard deviation of that noise (upstream: 1e-2).
         router_init_std: standard deviation of the router's initial weights (upstream: 0).
@@ -47,6 +52,8 @@ class PADBertConfig(PADConfigMixin, BertConfig):
     num_experts: int = 8
     num_experts_per_tok: int = 2
     moe_layers: list[int] | None = None
+    expert_dropout: float | int = 0.0
+    router_level: str = "token"
     router_noise: bool = True
     router_noise_epsilon: float | int = 1e-2
     router_init_std: float | int = 0.0
@@ -76,6 +83,9 @@ class PADBertConfig(PADConfigMixin, BertConfig):
         )
         for name in ("router_noise_epsilon", "router_init_std", "balance_loss_coef"):
             check(getattr(self, name) >= 0, name, "0 or larger")
+        check(0 <= self.expert_dropout < 1, "expert_dropout", "from 0 to below 1")
+        levels = get_args(RouterLevel)
+        check(self.router_level in levels, "router_level", f"one of {', '.join(map(repr, levels))}")
         check(not self.is_decoder, "is_decoder", "False: PAD-BERT is an encoder")
         self._check_origin()
 

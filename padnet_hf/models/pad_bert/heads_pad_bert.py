@@ -28,7 +28,7 @@ class RoutedOutput(ModelOutput):
     """What PAD heads return beside the stock output.
 
     task_loss: () the task's own loss. balance_loss: () sum of the layers' balance losses, unweighted.
-    router_logits: per dynamic layer, (B*S, E) float32, if asked for.
+    router_logits: per dynamic layer, (B*S, E) float32, or (B, E) of a router of sentences; if asked for.
     """
 
     task_loss: Tensor | None = None

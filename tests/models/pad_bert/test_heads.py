@@ -74,8 +74,9 @@ def test_without_labels_there_is_no_loss_to_report() -> None:
     assert output.balance_loss is None
 
 
-def test_padding_tokens_change_neither_logits_nor_balance_loss() -> None:
-    _, ours = pair("SequenceClassification", router_init_std=1.0)
+@pytest.mark.parametrize("level", ["token", "sentence"])
+def test_padding_tokens_change_neither_logits_nor_balance_loss(level: str) -> None:
+    _, ours = pair("SequenceClassification", router_init_std=1.0, router_level=level)
     inputs = inputs_for("SequenceClassification")
     short = {key: value[:1, :5] if value.dim() == 2 else value[:1] for key, value in inputs.items()}
     padded = {key: value[:1] for key, value in inputs.items()}
@@ -84,10 +85,11 @@ def test_padding_tokens_change_neither_logits_nor_balance_loss() -> None:
     torch.testing.assert_close(actual.balance_loss, expected.balance_loss)
 
 
-def test_router_logits_are_returned_for_every_dynamic_layer() -> None:
-    _, ours = pair("SequenceClassification")
+@pytest.mark.parametrize(("level", "rows"), [("token", 14), ("sentence", 2)])
+def test_router_logits_are_returned_for_every_dynamic_layer(level: str, rows: int) -> None:
+    _, ours = pair("SequenceClassification", router_level=level)
     output = ours(**inputs_for("SequenceClassification"), output_router_logits=True)
-    assert [tuple(logits.shape) for logits in output.router_logits] == [(14, 4), (14, 4)]
+    assert [tuple(logits.shape) for logits in output.router_logits] == [(rows, 4), (rows, 4)]
     assert ours(**inputs_for("SequenceClassification")).router_logits is None
 
 
