@@ -3,6 +3,7 @@
     python -m studies run search headline --data_dir FOLDER     choose learning rates, then the most important grid
     python -m studies run sizes --tasks mrpc --jobs 2           another grid, on one task, two cells at a time
     python -m studies list headline                             what is done and what is missing
+    python -m studies confirm CODE --data_dir FOLDER            does the present code give the results of an earlier one
     python -m studies report                                    the results as Markdown
     python -m studies report --fill docs/study.md               put into a document, pictures beside the results
 
@@ -28,8 +29,9 @@ from studies.grids import FAMILIES, GRIDS, TEXTS, expand
 from studies.grounds import GROUNDS
 from studies.pictures import draw_all
 from studies.report import sections
-from studies.results import RESULTS, Row, finished, metric, read
+from studies.results import RESULTS, Row, metric, read
 from studies.running import run_missing
+from studies.versions import cheapest_of_each_kind, differing, finished, same
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -38,18 +40,21 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         prog="python -m studies", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     commands = parser.add_subparsers(dest="command", required=True)
-    for name in ("run", "list", "report"):
+    for name in ("run", "list", "confirm", "report"):
         command = commands.add_parser(name)
-        if name != "report":
+        if name in ("run", "list"):
             command.add_argument("grids", nargs="+", choices=("search", *GRIDS), metavar="GRID")
             command.add_argument("--seeds", nargs="+", type=int, help="default: 1 2 3 for headline, 1 for others")
             command.add_argument("--tasks", nargs="+", choices=TASKS, default=TEXTS, metavar="TASK")
-        command.add_argument("--ground", choices=GROUNDS, default="short", help="short: for a CPU; full: for a GPU")
+        if name == "confirm":
+            command.add_argument("code", help="an earlier version of the code (its first digits)")
+        else:
+            command.add_argument("--ground", choices=GROUNDS, default="short", help="short: for a CPU; full: for a GPU")
         command.add_argument("--output", type=Path, default=RESULTS, metavar="DIR", help="of the results")
         if name == "report":
             command.add_argument("--code", help="show this version of the code (its first digits), not the present one")
             command.add_argument("--fill", nargs="+", type=Path, default=[], metavar="FILE", help="documents")
-        if name == "run":
+        if name in ("run", "confirm"):
             command.add_argument("--data_dir", type=Path, required=True, help="with a folder of parquet for each task")
             command.add_argument("--jobs", type=int, default=1, help="cells at a time, each with one thread")
             command.add_argument("--nice", type=int, default=0, help="how far other work goes first, 0 to 19")
@@ -57,9 +62,9 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Run, list or report."""
+    """Run, list, confirm or report."""
     options = parse(argv)
-    {"run": run, "list": show, "report": report}[options.command](options)
+    {"run": run, "list": show, "confirm": confirm, "report": report}[options.command](options)
 
 
 def run(options: argparse.Namespace) -> None:
@@ -81,17 +86,35 @@ def show(options: argparse.Namespace) -> None:
             print(f"{'done   ' if cell in done else 'missing'} {grid}: {cell.title()}")
 
 
+def confirm(options: argparse.Namespace) -> None:
+    """Run a cell of each kind again, so that the results of an earlier version count for the present one, or do not."""
+    os.nice(options.nice)
+    rows = read(options.output)
+    earlier, code = version_shown(rows, options.code), code_version()
+    cells = cheapest_of_each_kind([row for row in rows if row.code == earlier])
+    if run_missing(cells, options.data_dir, options.output, options.jobs, "confirm"):
+        sys.exit("not all cells could be run; the same command tries the rest again")
+    rows = read(options.output)
+    before, after = ({row.cell: row for row in rows if row.code == one} for one in (earlier, code))
+    for cell in before.keys() & after.keys():
+        names = differing(before[cell], after[cell])
+        print(f"{'differs in ' + ', '.join(names) if names else 'equal'}: {cell.title()}")
+    if earlier not in same(rows, code):
+        sys.exit(f"the code {code} gives other results than {earlier}: run its cells again")
+    print(f"the code {code} gives the results of {earlier}: its rows count")
+
+
 def report(options: argparse.Namespace) -> None:
     """Print the results, draw them, and put them into documents."""
     rows = read(options.output)
-    code = version_shown(rows, options.code)
+    shown = same(rows, version_shown(rows, options.code))
     found = {}
     for family, tasks in FAMILIES.items():
         of_family = [row for row in rows if row.cell.task in tasks]
-        board = Board([row for row in of_family if row.code == code], GROUNDS[options.ground], tasks)
+        board = Board([row for row in of_family if row.code in shown], GROUNDS[options.ground], tasks)
         if board.rows:
             name = f"{options.ground}_{family}"
-            found |= sections(board, name, [row for row in of_family if row.code != code])
+            found |= sections(board, name, [row for row in of_family if row.code not in shown])
             draw_all(board, options.output, name)
     for path in options.fill:
         fill(path, found, "studies")

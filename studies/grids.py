@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from padnet_hf import PADNetError
-from studies.cell.settings import Cell
+from studies.cell.settings import OF_BERT, Cell
 from studies.grounds import SEARCH_SEED, Ground
 
 Variant = dict[str, Any]
@@ -68,6 +68,8 @@ def _recipes(ratio: float) -> list[Variant]:
         {"expert_lr": 2.0},
         {"warm_share": 0.5},
         {"moe_layers": (3, 4, 5)},
+        {"router_level": "sentence"},
+        {"expert_dropout": 0.4},
     ]
     return [{**variant, **change} for change in changes for variant in _headline(ratio)[1:3]]
 
@@ -83,7 +85,7 @@ def variants(grid: str, task: str) -> list[Variant]:
     """The variants of a grid that a task can have, at the paper's ratio: 0.5 for texts, 0.3 for images."""
     if task in TEXTS:
         return GRIDS[grid](0.5)
-    only_texts = {"router_noise", "router_init_std", "balance_loss_coef", "warm_share", "moe_layers", "router_lr"}
+    only_texts = {*OF_BERT, "router_lr", "warm_share"}
     found = [variant for variant in GRIDS[grid](0.3) if variant["method"] != "experts_used"]
     return [variant for variant in found if not only_texts & set(variant)]
 

@@ -60,7 +60,7 @@ GROUNDS = {
     "short": Ground(
         {
             "mrpc": _text(1200, 64, 2, 16),
-            "cola": _text(2000, 64, 3, 16),
+            "cola": _text(None, 64, 2, 32),
             "stsb": _text(1500, 64, 2, 16),
             "sst2": _text(2500, 64, 2, 16),
             "cifar10": _images(10_000, 6),

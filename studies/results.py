@@ -37,11 +37,6 @@ def read(folder: Path) -> list[Row]:
     return list(rows.values())
 
 
-def finished(folder: Path, code: str) -> dict[Cell, Row]:
-    """Rows of this version of the code by cell."""
-    return {row.cell: row for row in read(folder) if row.code == code}
-
-
 def append(folder: Path, row: Row) -> None:
     """Add a row; what a killed process has left of another one is removed first."""
     line = json.dumps({"cell": row.cell.to_json(), "code": row.code, **row.values}) + "\n"
@@ -57,7 +52,7 @@ def append(folder: Path, row: Row) -> None:
 
 @contextmanager
 def claim(folder: Path, cell: Cell, code: str) -> Iterator[bool]:
-    """Whether this process may run the cell: none other is at it, and it is not done. A killed process has no claim."""
+    """Whether no other process is at the cell until the block ends. A killed process has no claim."""
     place = folder / "claims"
     place.mkdir(parents=True, exist_ok=True)
     with (place / f"{cell.key()}-{code}").open("w") as file:
@@ -66,7 +61,7 @@ def claim(folder: Path, cell: Cell, code: str) -> Iterator[bool]:
         except BlockingIOError:
             yield False
         else:
-            yield cell not in finished(folder, code)
+            yield True
 
 
 def metric(row: Row) -> float:

@@ -12,7 +12,7 @@ from tqdm.auto import tqdm
 
 from studies.cell.code_version import ROOT, code_version
 from studies.cell.settings import Cell
-from studies.results import finished
+from studies.versions import finished
 
 _ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",

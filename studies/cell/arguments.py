@@ -4,14 +4,13 @@ from pathlib import Path
 from typing import Any
 
 from padnet_hf import PADNetError
-from studies.cell.settings import PARTITIONED, Cell
+from studies.cell.settings import OF_BERT, PARTITIONED, Cell
 from studies.cell.tasks import KERNEL_REDUCTION, TASKS
 
 _ALWAYS = (
     *("--do_train", "--do_eval", "--logging_strategy", "epoch", "--save_strategy", "no", "--report_to", "none"),
     *("--disable_tqdm", "True"),
 )
-_OF_BERT = ("router_noise", "router_init_std", "balance_loss_coef", "moe_layers")
 
 
 def arguments(cell: Cell, data_dir: Path, output_dir: Path, *, warm: bool = False) -> list[str]:
@@ -55,11 +54,11 @@ def _copies(cell: Cell) -> dict[str, Any]:
 
 
 def _of_text(cell: Cell) -> dict[str, Any]:
-    return {name: getattr(cell, name) for name in _OF_BERT}
+    return {name: getattr(cell, name) for name in OF_BERT}
 
 
 def _of_images(cell: Cell) -> dict[str, Any]:
-    idle = [name for name in (*_OF_BERT, "warm_share", "max_seq_length") if name in cell.changed()]
+    idle = [name for name in (*OF_BERT, "warm_share", "max_seq_length") if name in cell.changed()]
     if idle or cell.method == "experts_used":
         raise PADNetError(f"{[*idle, 'experts_used'][0]} is for texts, but the task is {cell.task}: leave it out")
     return {"reduction": KERNEL_REDUCTION}

@@ -13,7 +13,8 @@ Scales = Literal["learned", "fixed", "dynamic", "static"]
 
 PARTITIONED = ("pad", "prune")
 _OF_PARTITION = ("granularity", "criterion", "rounds", "scope", "static_branch", "scales")
-_OF_ROUTER = ("router_noise", "router_init_std", "balance_loss_coef", "moe_layers", "router_lr")
+OF_BERT = ("moe_layers", "expert_dropout", "router_level", "router_noise", "router_init_std", "balance_loss_coef")
+"""Fields of a cell that are fields of PADBertConfig."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,8 @@ class Cell:
         train_samples: drawn at random, always the same ones; None for all.
         max_seq_length, learning_rate, epochs, batch_size: of training.
         warm_share: share of the epochs that train the dense model, before it becomes dynamic.
-        router_noise, router_init_std, balance_loss_coef, moe_layers: fields of PADBertConfig.
+        moe_layers, expert_dropout, router_level, router_noise, router_init_std, balance_loss_coef: fields of
+            PADBertConfig.
         router_lr, phi_lr, expert_lr: learning rates of these parameters, as multiples of `learning_rate`.
 
     Raises PADNetError for values that have no effect on the method: a cell is to have one name only.
@@ -62,6 +64,8 @@ class Cell:
     router_lr: float = 1.0
     phi_lr: float = 1.0
     expert_lr: float = 1.0
+    expert_dropout: float = 0.0
+    router_level: Literal["token", "sentence"] = "token"
 
     def __post_init__(self) -> None:
         for name, allowed in (("method", get_args(Method)), ("scales", get_args(Scales))):
@@ -76,7 +80,7 @@ class Cell:
         if self.method == "prune":
             idle |= {"scales", "phi_lr"}
         if self.method == "dense":
-            idle |= {*_OF_ROUTER, "expert_lr", "warm_share"}
+            idle |= {*OF_BERT, "router_lr", "expert_lr", "warm_share"}
         for field in fields(self):
             if field.name in idle and getattr(self, field.name) != field.default:
                 raise PADNetError(

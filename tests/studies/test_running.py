@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from studies import running
+from studies import one, running
 from studies.__main__ import main
 from studies.cell.code_version import code_version
 from studies.cell.settings import Cell
-from studies.results import Row, append, finished, read
+from studies.results import Row, append, read
+from studies.versions import finished
 from tests.studies.conftest import TINY, tiny_cell
 
 CELLS = [tiny_cell("dense"), tiny_cell("dynamic"), tiny_cell("pad", ratio=0.5)]
@@ -53,6 +54,12 @@ def test_results_of_other_code_are_not_taken_for_done(log: list[Cell], tmp_path:
     running.run_missing(CELLS[:1], tmp_path, tmp_path, 1, "grid")
     assert log == CELLS[:1]
     assert len(read(tmp_path)) == 2
+
+
+def test_a_cell_that_was_done_meanwhile_is_not_run(tmp_path: Path) -> None:
+    append(tmp_path, made_up(CELLS[0]))
+    one.main(json.dumps(CELLS[0].to_json()), str(tmp_path / "no data"), str(tmp_path))
+    assert len(read(tmp_path)) == 1
 
 
 def test_the_search_is_run_before_what_depends_on_it(

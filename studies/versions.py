@@ -1,0 +1,59 @@
+"""Which versions of the code give the same results: those of which rows show it, never assumed."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from studies.cell.settings import PARTITIONED, Cell
+from studies.cell.tasks import TASKS
+from studies.results import Row, read
+
+_OF_THE_RUN = {"processor_seconds", "device", "environment"}
+"""What may differ between two runs with the same result."""
+
+
+def finished(folder: Path, code: str) -> dict[Cell, Row]:
+    """Rows by cell of this version of the code and of those with the same results, its own ones first."""
+    rows = read(folder)
+    versions = same(rows, code)
+    counted = [row for row in rows if row.code in versions]
+    return {row.cell: row for row in sorted(counted, key=lambda row: row.code == code)}
+
+
+def same(rows: Iterable[Row], code: str) -> set[str]:
+    """`code` and the versions with the same results.
+
+    Another version has them if every cell that both have run came out equal to the last digit, and there is such a cell
+    of every kind that the other has. Ours; it is as good as the cells shared: one of each kind, not all of them.
+    """
+    versions: dict[str, dict[Cell, Row]] = {}
+    for row in rows:
+        versions.setdefault(row.code, {})[row.cell] = row
+    found, known = {code}, versions.pop(code, {})
+    while agreeing := [other for other, of_other in versions.items() if _agree(known, of_other)]:
+        for other in agreeing:
+            found.add(other)
+            known = versions.pop(other) | known
+    return found
+
+
+def _agree(known: dict[Cell, Row], others: dict[Cell, Row]) -> bool:
+    shared = known.keys() & others.keys()
+    covered = {_kind(cell) for cell in shared} == {_kind(cell) for cell in others}
+    return covered and not any(differing(known[cell], others[cell]) for cell in shared)
+
+
+def differing(one: Row, other: Row) -> list[str]:
+    """Names of the results in which two rows of a cell differ."""
+    names = one.values.keys() | other.values.keys()
+    return sorted(name for name in names - _OF_THE_RUN if one.values.get(name) != other.values.get(name))
+
+
+def cheapest_of_each_kind(rows: Sequence[Row]) -> list[Cell]:
+    """What has to be run again to show that another version gives the same results."""
+    by_cost = sorted(rows, key=lambda row: row.values["processor_seconds"], reverse=True)
+    return list({_kind(row.cell): row.cell for row in by_cost}.values())
+
+
+def _kind(cell: Cell) -> tuple[str, ...]:
+    """Cells of a kind go the same ways through the code: those of a script, a method and a granularity."""
+    return (TASKS[cell.task].script, cell.method, cell.granularity if cell.method in PARTITIONED else "")
