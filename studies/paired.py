@@ -16,7 +16,6 @@ class Difference(NamedTuple):
     mean: float
     low: float | None
     high: float | None
-    num_tasks: int
     num_pairs: int
 
 
@@ -37,7 +36,7 @@ def difference(ours: Values, theirs: Values, confidence: float = 0.95) -> Differ
             samples, _mean_of_means, confidence_level=confidence, method="percentile", rng=generator
         ).confidence_interval
         low, high = float(interval.low), float(interval.high)
-    return Difference(float(_mean_of_means(*samples)), low, high, len(samples), sum(map(len, samples)))
+    return Difference(float(_mean_of_means(*samples)), low, high, sum(map(len, samples)))
 
 
 def _mean_of_means(*samples: np.ndarray, axis: int = -1) -> np.ndarray:

@@ -7,7 +7,7 @@ from studies.paired import difference
 def test_the_interval_of_known_data() -> None:
     # Bootstrap means of {0, 2} are 0, 1, 2 with probabilities 1/4, 1/2, 1/4: the middle 95 % reach from 0 to 2.
     found = difference({"a": {1: 1.0, 2: 3.0}}, {"a": {1: 1.0, 2: 1.0}})
-    assert found == (1.0, 0.0, 2.0, 1, 2)
+    assert found == (1.0, 0.0, 2.0, 2)
     same = difference({"a": {1: 2.0, 2: 3.0}}, {"a": {1: 1.0, 2: 2.0}})
     assert (same.mean, same.low, same.high) == (1, 1, 1)
 
@@ -26,7 +26,7 @@ def test_tasks_count_alike_and_only_shared_seeds_count() -> None:
     found = difference(ours, {"a": {1: 4.0, 2: 4.0}, "b": {1: 4.0}})
     assert found.mean == pytest.approx((2 - 3) / 2)
     assert (found.low, found.high) == (None, None)  # one seed on b
-    assert (found.num_tasks, found.num_pairs) == (2, 3)
+    assert found.num_pairs == 3
 
 
 def test_nothing_shared_is_no_difference() -> None:
