@@ -1,7 +1,7 @@
 """What is trained on how much: the budget of every task, the same for all methods.
 
-"short" is for a CPU: a fully dynamic cell on MRPC, its dearest task, took four to five minutes of one core of a busy
-machine. "full" is for a GPU; nobody has run it yet.
+"short" is for a CPU: a fully dynamic cell on CoLA, its dearest task, took eight to ten minutes of one core of a busy
+machine, the other texts four to five. "full" is for a GPU; nobody has run it yet.
 """
 
 from dataclasses import dataclass
