@@ -29,10 +29,9 @@ def same(rows: Iterable[Row], code: str) -> set[str]:
     for row in rows:
         versions.setdefault(row.code, {})[row.cell] = row
     found, known = {code}, versions.pop(code, {})
-    while agreeing := [other for other, of_other in versions.items() if _agree(known, of_other)]:
-        for other in agreeing:
-            found.add(other)
-            known = versions.pop(other) | known
+    while other := next((other for other, of_other in versions.items() if _agree(known, of_other)), None):
+        found.add(other)
+        known = versions.pop(other) | known  # the next one has to agree with this one too
     return found
 
 

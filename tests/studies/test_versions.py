@@ -55,6 +55,11 @@ def test_what_holds_for_two_versions_holds_for_the_third() -> None:
     assert same([*rows, *chain[:2]], "c") == {"a", "c"}
 
 
+def test_of_two_versions_that_contradict_each_other_one_counts() -> None:
+    rows = [row(UNIT, "c"), row(UNIT, "a"), row(OTHER_UNIT, "a", 0.1), row(UNIT, "b"), row(OTHER_UNIT, "b", 0.2)]
+    assert same(rows, "c") == {"a", "c"}
+
+
 def test_the_cheapest_cell_of_each_kind_stands_for_it() -> None:
     rows = [row(DENSE, "a"), row(OTHER_UNIT, "a", seconds=3.0), row(UNIT, "a", seconds=2.0), row(ELEMENT, "a")]
     assert set(cheapest_of_each_kind(rows)) == {DENSE, UNIT, ELEMENT}
