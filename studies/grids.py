@@ -18,6 +18,10 @@ FAMILIES = {"texts": TEXTS, "images": IMAGES}
 RATIOS = (0.3, 0.5, 0.7)
 FORMS = ("unit", "element")
 
+_ONLY_TEXTS = {*OF_BERT, "router_lr", "warm_share"}
+OF_ANY_DYNAMIC = {*_ONLY_TEXTS, "expert_lr"}
+"""Fields of Cell that change a fully dynamic network as they change a partitioned one."""
+
 _DENSE, _DYNAMIC = {"method": "dense"}, {"method": "dynamic"}
 
 
@@ -85,9 +89,8 @@ def variants(grid: str, task: str) -> list[Variant]:
     """The variants of a grid that a task can have, at the paper's ratio: 0.5 for texts, 0.3 for images."""
     if task in TEXTS:
         return GRIDS[grid](0.5)
-    only_texts = {*OF_BERT, "router_lr", "warm_share"}
     found = [variant for variant in GRIDS[grid](0.3) if variant["method"] != "experts_used"]
-    return [variant for variant in found if not only_texts & set(variant)]
+    return [variant for variant in found if not _ONLY_TEXTS & set(variant)]
 
 
 def expand(

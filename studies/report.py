@@ -6,7 +6,7 @@ from statistics import mean, stdev
 from benchmarks.results import table
 from studies.board import Board, title, unchanged
 from studies.cell.settings import PARTITIONED
-from studies.grids import GRIDS, Variant, variants
+from studies.grids import GRIDS, OF_ANY_DYNAMIC, Variant, variants
 from studies.paired import Values, difference
 from studies.results import Row
 
@@ -79,14 +79,22 @@ def _difference_on(task: str, values: Values, others: Values) -> str:
 
 
 def _references(variant: Variant) -> list[Variant]:
-    """What a method is held against: dense, fully dynamic, itself unchanged, and its like without a static part."""
-    if variant == _DENSE:
-        return []
+    """What a method is held against.
+
+    As it is: dense, fully dynamic and, where it has a static part, its like without one. With a change of the
+    partition: itself unchanged. With a change that a fully dynamic network can have too: dense, that network with the
+    same change, and itself unchanged.
+    """
     plain = unchanged(variant)
-    found = [_DENSE, _DYNAMIC] if variant == plain else [_DENSE, _DYNAMIC, plain]
-    if variant["method"] == PARTITIONED[0]:
+    changes = {name: value for name, value in variant.items() if name not in plain}
+    if not changes.keys() <= OF_ANY_DYNAMIC:
+        return [plain]
+    found = [_DENSE, {**_DYNAMIC, **changes}]
+    if changes:
+        found.append(plain)
+    elif variant["method"] == PARTITIONED[0]:
         found.append({**plain, "method": PARTITIONED[1]})
-    return [other for number, other in enumerate(found) if other != variant and other not in found[:number]]
+    return [other for other in found if other != variant]
 
 
 def choice(board: Board) -> str:

@@ -1,7 +1,6 @@
 """Reports of made-up rows."""
 
 import random
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -41,6 +40,12 @@ def column(table: str, name: str) -> dict[str, str]:
     return {line[0]: line[header.index(name)] for line in lines}
 
 
+def references(paired: str, method: str) -> dict[str, str]:
+    """What a method is held against -> the difference over all tasks."""
+    lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in paired.splitlines()]
+    return {line[1]: line[lines[0].index("average")] for line in lines if line[0] == method}
+
+
 def test_means_deviations_and_sizes_are_those_of_the_rows() -> None:
     made = rows(tasks=["mrpc"], grids=["headline"])
     table = sections(Board(made, GROUNDS["short"], TEXTS), "short", [])["short_headline"]
@@ -71,9 +76,17 @@ def test_every_grid_has_its_tables_and_changes_stand_against_the_unchanged() -> 
     found = sections(Board(rows(), GROUNDS["short"], TEXTS), "short", [])
     assert {f"short_{grid}" for grid in GRIDS} < set(found)
     assert "| PAD unit 0.5, rounds 10" in found["short_choices"]
-    assert re.search(r"PAD unit 0.5, rounds 10 +\| PAD unit 0.5 +\| \+0.0", found["short_choices_paired"])
+    assert references(found["short_choices_paired"], "PAD unit 0.5, rounds 10") == {"PAD unit 0.5": "+0.0"}
     assert "| the 5 most used of 8 experts" in found["short_sizes"]
     assert column(found["short_choice"], "learning rate") == dict.fromkeys(TEXTS, "0.0002")
+
+
+def test_a_change_of_all_dynamic_networks_stands_against_the_fully_dynamic_one_with_that_change() -> None:
+    found = sections(Board(rows(), GROUNDS["short"], TEXTS), "short", [])["short_recipes_paired"]
+    changed = "fully dynamic, router_lr 10.0"
+    assert references(found, changed) == {"dense": "+10.0", "fully dynamic": "+0.0"}
+    expected = {"dense": "+15.0", changed: "+5.0", "PAD unit 0.5": "+0.0"}
+    assert references(found, "PAD unit 0.5, router_lr 10.0") == expected
 
 
 def test_what_is_not_measured_yet_is_left_out() -> None:
