@@ -61,7 +61,7 @@ GROUNDS = {
         {
             "mrpc": _text(1200, 64, 2, 16),
             "cola": _text(None, 64, 2, 32),
-            "stsb": _text(1500, 64, 2, 16),
+            "stsb": _text(4000, 64, 2, 16),
             "sst2": _text(2500, 64, 2, 16),
             "cifar10": _images(10_000, 6),
             "fashion_mnist": _images(10_000, 6),
