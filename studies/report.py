@@ -34,16 +34,27 @@ def measured_variants(board: Board, grid: str) -> list[Variant]:
 
 def grid_table(board: Board, measured: Sequence[Variant]) -> str:
     """A row for each method: stored size, and mean and standard deviation over seeds on each task, in points."""
-    header = ("method", "MB", *board.tasks, "average")
-    rows = []
+    tasks, rows = _tasks(board, measured), []
     for variant in measured:
         values, found = board.values(variant), board.found(variant)
         sizes = [row.values["bytes"] / 1e6 for rows_of_task in found.values() for row in rows_of_task.values()]
-        means = [mean(values[task].values()) for task in board.tasks if task in values]
-        average = f"{mean(means):.1f}" if len(means) == len(board.tasks) else ""
+        means = [mean(values[task].values()) for task in tasks if task in values]
+        average = f"{mean(means):.1f}" if len(means) == len(tasks) else ""
         name = title(variant, next(iter(found)))
-        rows.append((name, _range(sizes), *(_spread(values, task) for task in board.tasks), average))
-    return table(header, rows)
+        rows.append((name, _range(sizes), *(_spread(values, task) for task in tasks), average))
+    return _telling_columns(("method", "MB", *tasks, "average"), rows, tasks)
+
+
+def _tasks(board: Board, measured: Sequence[Variant]) -> list[str]:
+    """The tasks that these methods were run on."""
+    return [task for task in board.tasks if any(task in board.found(variant) for variant in measured)]
+
+
+def _telling_columns(header: Sequence[str], rows: Sequence[Sequence[str]], tasks: Sequence[str]) -> str:
+    """The table without an average over one task, and without columns in which no row has anything."""
+    said = [name != "average" or len(tasks) > 1 for name in header]
+    kept = [number for number, is_said in enumerate(said) if is_said and any(row[number] for row in rows)]
+    return table([header[number] for number in kept], [[row[number] for number in kept] for row in rows])
 
 
 def _range(values: Sequence[float]) -> str:
@@ -59,18 +70,19 @@ def _spread(values: Values, task: str) -> str:
 
 
 def paired_table(board: Board, measured: Sequence[Variant]) -> str:
-    """Differences in points, task by task and seed by seed, with 95 % bootstrap intervals over seeds."""
-    rows = []
+    """Differences in points by task, seed by seed, and over all tasks with 95 % bootstrap intervals over seeds."""
+    tasks, rows = _tasks(board, measured), []
     for variant in measured:
         for reference in _references(variant):
             values, others = board.values(variant), board.values(reference)
             found = difference(values, others)
             if found is not None:
                 names = (title(one, board.tasks[0]) for one in (variant, reference))
-                interval = "" if found.low is None else f"{found.low:+.1f} to {found.high:+.1f}"
-                by_task = (_difference_on(task, values, others) for task in board.tasks)
-                rows.append((*names, *by_task, f"{found.mean:+.1f}", interval, str(found.num_pairs)))
-    return table(("method", "against", *board.tasks, "average", "95 %", "pairs"), rows)
+                by_task = [_difference_on(task, values, others) for task in tasks]
+                average = f"{found.mean:+.1f}" if all(by_task) else ""
+                interval = f"{found.low:+.1f} to {found.high:+.1f}" if average and found.low is not None else ""
+                rows.append((*names, *by_task, average, interval, str(found.num_pairs)))
+    return _telling_columns(("method", "against", *tasks, "average", "95 %", "pairs"), rows, tasks)
 
 
 def _difference_on(task: str, values: Values, others: Values) -> str:
@@ -85,6 +97,8 @@ def _references(variant: Variant) -> list[Variant]:
     partition: itself unchanged. With a change that a fully dynamic network can have too: dense, that network with the
     same change, and itself unchanged.
     """
+    if variant == _DENSE:
+        return []
     plain = unchanged(variant)
     changes = {name: value for name, value in variant.items() if name not in plain}
     if not changes.keys() <= OF_ANY_DYNAMIC:

@@ -82,7 +82,9 @@ def test_every_grid_has_its_tables_and_changes_stand_against_the_unchanged() -> 
 
 
 def test_a_change_of_all_dynamic_networks_stands_against_the_fully_dynamic_one_with_that_change() -> None:
-    found = sections(Board(rows(), GROUNDS["short"], TEXTS), "short", [])["short_recipes_paired"]
+    tables = sections(Board(rows(), GROUNDS["short"], TEXTS), "short", [])
+    assert references(tables["short_headline_paired"], "dense") == {}
+    found = tables["short_recipes_paired"]
     changed = "fully dynamic, router_lr 10.0"
     assert references(found, changed) == {"dense": "+10.0", "fully dynamic": "+0.0"}
     expected = {"dense": "+15.0", changed: "+5.0", "PAD unit 0.5": "+0.0"}
@@ -98,6 +100,15 @@ def test_what_is_not_measured_yet_is_left_out() -> None:
     assert column(found["short_headline"], "average")["PAD unit 0.5"] == ""
     assert "±" not in found["short_headline"]
     assert " to " not in found["short_headline_paired"]
+
+
+def test_a_grid_run_on_one_task_has_no_empty_columns_and_no_average_of_one() -> None:
+    board = Board([*rows(grids=["headline"]), *rows(tasks=["sst2"])], GROUNDS["short"], TEXTS)
+    found = sections(board, "short", [])
+    headers = {name: [cell.strip() for cell in text.splitlines()[0].split("|")[1:-1]] for name, text in found.items()}
+    assert headers["short_headline"] == ["method", "MB", *TEXTS, "average"]
+    assert headers["short_choices"] == ["method", "MB", "sst2"]
+    assert headers["short_choices_paired"] == ["method", "against", "sst2", "95 %", "pairs"]
 
 
 @pytest.fixture
