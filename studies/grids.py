@@ -5,7 +5,8 @@ from typing import Any
 
 from padnet_hf import PADNetError
 from studies.cell.settings import OF_BERT, Cell
-from studies.grounds import SEARCH_SEED, Ground
+from studies.cell.tasks import TASKS
+from studies.grounds import LEARNING_RATES, SEARCH_SEED, Ground
 
 Variant = dict[str, Any]
 """Fields of Cell that make a method."""
@@ -30,15 +31,21 @@ def _headline(ratio: float) -> list[Variant]:
     return [_DENSE, _DYNAMIC, pad_unit, pad_element, {**pad_element, "method": "prune"}]
 
 
-def _sizes(ratio: float) -> list[Variant]:
+def _paper(chosen: Cell) -> list[Variant]:
+    """The headline at the paper's ratio."""
+    return _headline(0.5 if chosen.task in TEXTS else 0.3)
+
+
+def _sizes(chosen: Cell) -> list[Variant]:
     """Other ratios, pruning by unit, and whole experts less for the same stored size."""
+    known = _paper(chosen)
     fewer = [{"method": method, "ratio": r} for method in ("experts", "experts_used") for r in RATIOS]
-    others = [variant for other in RATIOS if other != ratio for variant in _headline(other)[2:]]
+    others = [variant for ratio in RATIOS for variant in _headline(ratio)[2:] if variant not in known]
     units = [{"method": "prune", "ratio": r, "granularity": "unit"} for r in RATIOS]
     return [*fewer, *others, *units]
 
 
-def _choices(ratio: float) -> list[Variant]:
+def _choices(chosen: Cell) -> list[Variant]:
     """How IMP chooses."""
     changes = [
         *({"criterion": name} for name in ("random", "magnitude")),
@@ -46,20 +53,20 @@ def _choices(ratio: float) -> list[Variant]:
         {"static_branch": "keep"},
         {"scope": "layer"},
     ]
-    return [{**variant, **change} for change in changes for variant in _headline(ratio)[2:4]]
+    return [{**variant, **change} for change in changes for variant in _paper(chosen)[2:4]]
 
 
-def _scales(ratio: float) -> list[Variant]:
+def _scales(chosen: Cell) -> list[Variant]:
     """Which scale factors are learned, and how fast."""
     changes = [
         *({"scales": learned} for learned in ("fixed", "dynamic", "static")),
         {"phi_lr": 10.0},
         {"phi_lr": 100.0},
     ]
-    return [{**variant, **change} for change in changes for variant in _headline(ratio)[2:4]]
+    return [{**variant, **change} for change in changes for variant in _paper(chosen)[2:4]]
 
 
-def _recipes(ratio: float) -> list[Variant]:
+def _recipes(chosen: Cell) -> list[Variant]:
     """Why not dense: what may let a dynamic network earn its keep."""
     changes = [
         {"router_noise": False},
@@ -75,22 +82,35 @@ def _recipes(ratio: float) -> list[Variant]:
         {"router_level": "sentence"},
         {"expert_dropout": 0.4},
     ]
-    return [{**variant, **change} for change in changes for variant in _headline(ratio)[1:3]]
+    return [{**variant, **change} for change in changes for variant in _paper(chosen)[1:3]]
 
 
-GRIDS = {"headline": _headline, "sizes": _sizes, "choices": _choices, "scales": _scales, "recipes": _recipes}
-"""Dynamic ratio -> variants."""
+def _rates(chosen: Cell) -> list[Variant]:
+    """Does dense want a learning rate of its own?"""
+    rates = LEARNING_RATES[TASKS[chosen.task].script]
+    return [{**_DENSE, "learning_rate": rate} for rate in rates if rate != chosen.learning_rate]
+
+
+GRIDS = {
+    "headline": _paper,
+    "sizes": _sizes,
+    "choices": _choices,
+    "scales": _scales,
+    "recipes": _recipes,
+    "rates": _rates,
+}
+"""The search's choice for a task -> variants, those included that only texts can have."""
 
 SEEDS = {"headline": (1, 2, 3)}
 """Where it is not (1,)."""
 
 
-def variants(grid: str, task: str) -> list[Variant]:
-    """The variants of a grid that a task can have, at the paper's ratio: 0.5 for texts, 0.3 for images."""
-    if task in TEXTS:
-        return GRIDS[grid](0.5)
-    found = [variant for variant in GRIDS[grid](0.3) if variant["method"] != "experts_used"]
-    return [variant for variant in found if not _ONLY_TEXTS & set(variant)]
+def variants(grid: str, chosen: Cell) -> list[Variant]:
+    """The variants of a grid that the task can have, at the paper's ratio: 0.5 for texts, 0.3 for images."""
+    found = GRIDS[grid](chosen)
+    if chosen.task in TEXTS:
+        return found
+    return [one for one in found if one["method"] != "experts_used" and not _ONLY_TEXTS & set(one)]
 
 
 def expand(
@@ -110,7 +130,7 @@ def expand(
         cell_of(chosen[task], variant, seed)
         for seed in seeds or SEEDS.get(grid, (1,))
         for task in tasks
-        for variant in variants(grid, task)
+        for variant in variants(grid, chosen[task])
     ]
 
 

@@ -14,7 +14,8 @@ from studies.cell.tasks import TASKS
 SEARCH_SEED = 0
 """Of the search alone, so that no seed that is reported has chosen its own learning rate."""
 
-_LEARNING_RATES = {"run_glue": (5e-5, 1e-4, 2e-4), "run_image_classification": (1e-3, 3e-3, 1e-2)}
+LEARNING_RATES = {"run_glue": (5e-5, 1e-4, 2e-4), "run_image_classification": (1e-3, 3e-3, 1e-2)}
+"""What the search chooses from, by script."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class Ground:
         return [
             Cell(task, "dynamic", SEARCH_SEED, rate, **{**budget, "epochs": factor * budget["epochs"]})
             for factor in self.epochs
-            for rate in _LEARNING_RATES[TASKS[task].script]
+            for rate in LEARNING_RATES[TASKS[task].script]
         ]
 
     def chosen(self, task: str, values: dict[Cell, float]) -> Cell:

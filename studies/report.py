@@ -28,7 +28,7 @@ def sections(board: Board, prefix: str, others: Sequence[Row]) -> dict[str, str]
 
 def measured_variants(board: Board, grid: str) -> list[Variant]:
     """The variants of a grid with at least one row, over all tasks of the board."""
-    known = [variant for task in board.tasks for variant in variants(grid, task)]
+    known = [variant for chosen in board.chosen.values() for variant in variants(grid, chosen)]
     return [variant for number, variant in enumerate(known) if variant not in known[:number] and board.found(variant)]
 
 

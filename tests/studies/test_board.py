@@ -10,6 +10,6 @@ def test_titles_tell_all_methods_of_a_task_apart() -> None:
         chosen = GROUNDS["short"].chosen(task, values)
         cells: dict[str, Cell] = {}
         for grid in GRIDS:
-            for variant in variants(grid, task):
+            for variant in variants(grid, chosen):
                 cell = cell_of(chosen, variant, 1)
                 assert cells.setdefault(title(variant, task), cell) == cell
