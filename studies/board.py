@@ -34,6 +34,10 @@ class Board:
     def tasks(self) -> list[str]:
         return list(self.chosen)
 
+    def tasks_of(self, variants: Sequence[Variant]) -> list[str]:
+        """The tasks on which any of these methods was run."""
+        return [task for task in self.tasks if any(task in self.found(variant) for variant in variants)]
+
     def disordered(self) -> list[Cell]:
         """Cells that saw the data in another order than the first one of the same task, seed and steps."""
         orders: dict[Cell, str] = {}

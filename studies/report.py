@@ -9,12 +9,13 @@ from studies.cell.settings import PARTITIONED
 from studies.grids import GRIDS, OF_ANY_DYNAMIC, Variant, variants
 from studies.paired import Values, difference
 from studies.results import Row
+from studies.routing import experts_in_use, routing_table
 
 _DENSE, _DYNAMIC = {"method": "dense"}, {"method": "dynamic"}
 
 
 def sections(board: Board, prefix: str, others: Sequence[Row]) -> dict[str, str]:
-    """Markdown by name, after the prefix: `origin`, the search's `choice`, each grid with rows, its `_paired`."""
+    """Markdown by name, after the prefix: origin, the search's choice, each grid with rows, its `_paired`, routing."""
     found = {f"{prefix}_origin": origin(board, others)}
     if board.tasks:
         found[f"{prefix}_choice"] = choice(board)
@@ -23,6 +24,9 @@ def sections(board: Board, prefix: str, others: Sequence[Row]) -> dict[str, str]
         if measured:
             found[f"{prefix}_{grid}"] = grid_table(board, measured)
             found[f"{prefix}_{grid}_paired"] = paired_table(board, measured)
+    routed = [variant for grid in ("headline", "recipes") for variant in measured_variants(board, grid)]
+    if any(experts_in_use(board, variant, task) for variant in routed for task in board.tasks):
+        found[f"{prefix}_routing"] = routing_table(board, routed)
     return found
 
 
@@ -34,7 +38,7 @@ def measured_variants(board: Board, grid: str) -> list[Variant]:
 
 def grid_table(board: Board, measured: Sequence[Variant]) -> str:
     """A row for each method: stored size, and mean and standard deviation over seeds on each task, in points."""
-    tasks, rows = _tasks(board, measured), []
+    tasks, rows = board.tasks_of(measured), []
     for variant in measured:
         values, found = board.values(variant), board.found(variant)
         sizes = [row.values["bytes"] / 1e6 for rows_of_task in found.values() for row in rows_of_task.values()]
@@ -43,11 +47,6 @@ def grid_table(board: Board, measured: Sequence[Variant]) -> str:
         name = title(variant, next(iter(found)))
         rows.append((name, _range(sizes), *(_spread(values, task) for task in tasks), average))
     return _telling_columns(("method", "MB", *tasks, "average"), rows, tasks)
-
-
-def _tasks(board: Board, measured: Sequence[Variant]) -> list[str]:
-    """The tasks that these methods were run on."""
-    return [task for task in board.tasks if any(task in board.found(variant) for variant in measured)]
 
 
 def _telling_columns(header: Sequence[str], rows: Sequence[Sequence[str]], tasks: Sequence[str]) -> str:
@@ -71,7 +70,7 @@ def _spread(values: Values, task: str) -> str:
 
 def paired_table(board: Board, measured: Sequence[Variant]) -> str:
     """Differences in points by task, seed by seed, and over all tasks with 95 % bootstrap intervals over seeds."""
-    tasks, rows = _tasks(board, measured), []
+    tasks, rows = board.tasks_of(measured), []
     for variant in measured:
         for reference in _references(variant):
             values, others = board.values(variant), board.values(reference)

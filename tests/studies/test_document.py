@@ -38,7 +38,7 @@ def test_the_commands_work_one_after_the_other(
         metrics = {TASKS[cell.task].metric: 0.5}
         append(output, Row(cell, code_version(), {
             "metrics": metrics, "bytes": 1e8, "processor_seconds": 1.0, "device": "cpu", "environment": ENVIRONMENT,
-            "layer_ratios": {"one": 0.5, "two": 0.5}, "data_order": "same",
+            "layer_ratios": {"one": 0.5, "two": 0.5}, "data_order": "same", "usage": {},
         }))  # fmt: skip
         return 0
 
@@ -59,8 +59,8 @@ def test_the_commands_work_one_after_the_other(
 
 
 def test_its_blocks_are_those_that_the_report_fills() -> None:
-    board = Board(rows(), GROUNDS["short"], TEXTS)
-    found = [name for family in FAMILIES for name in sections(board, f"short_{family}", [])]
+    boards = {family: Board(rows(tasks=tasks), GROUNDS["short"], tasks) for family, tasks in FAMILIES.items()}
+    found = [name for family, board in boards.items() for name in sections(board, f"short_{family}", [])]
     assert set(re.findall(r"<!-- studies: (\w+) -->", DOCUMENT)) == set(found)
 
 

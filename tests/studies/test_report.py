@@ -16,6 +16,7 @@ from studies.report import sections
 from studies.results import Row, append
 
 LEVELS = {"dense": 0.7, "dynamic": 0.8, "pad": 0.85, "prune": 0.6, "experts": 0.75, "experts_used": 0.65}
+USAGE = {"one": [0.25, 0.25, 0.25, 0.25], "two": [0.5, 0.0, 0.5, 0.0]}
 ENVIRONMENT = {"processor": "made up", "torch": "1", "transformers": "2"}
 
 
@@ -30,6 +31,7 @@ def rows(code: str = "a", tasks: Sequence[str] = TEXTS, grids: Sequence[str] = t
             found.append(Row(cell, code, {
                 "metrics": measures, "bytes": 1e8 * LEVELS[cell.method], "processor_seconds": 36.0, "device": "cpu",
                 "environment": ENVIRONMENT, "data_order": "same", "layer_ratios": {"one": 0.25, "two": 0.75},
+                "usage": {} if cell.method == "dense" or cell.task not in TEXTS else USAGE,
             }))  # fmt: skip
     return found
 
@@ -95,7 +97,7 @@ def test_what_is_not_measured_yet_is_left_out() -> None:
     made = [row for row in rows(tasks=["mrpc", "cola"], grids=["headline"]) if row.cell.seed < 2]
     made = [row for row in made if (row.cell.task, row.cell.method) != ("cola", "pad")]
     found = sections(Board(made, GROUNDS["short"], TEXTS), "short", [])
-    assert set(found) == {f"short_{name}" for name in ("origin", "choice", "headline", "headline_paired")}
+    assert set(found) == {f"short_{name}" for name in ("origin", "choice", "headline", "headline_paired", "routing")}
     assert column(found["short_headline"], "cola")["PAD unit 0.5"] == ""
     assert column(found["short_headline"], "average")["PAD unit 0.5"] == ""
     assert "±" not in found["short_headline"]
@@ -109,6 +111,12 @@ def test_a_grid_run_on_one_task_has_no_empty_columns_and_no_average_of_one() -> 
     assert headers["short_headline"] == ["method", "MB", *TEXTS, "average"]
     assert headers["short_choices"] == ["method", "MB", "sst2"]
     assert headers["short_choices_paired"] == ["method", "against", "sst2", "95 %", "pairs"]
+
+
+def test_experts_in_use_are_as_many_equal_ones_as_have_the_entropy_of_the_gates() -> None:
+    found = sections(Board(rows(), GROUNDS["short"], TEXTS), "short", [])["short_routing"]
+    assert column(found, "mrpc")["fully dynamic"] == "3.0 (2.0)"
+    assert "dense" not in column(found, "mrpc")
 
 
 @pytest.fixture
