@@ -101,8 +101,12 @@ class Comparison:
 
 
 def describe(case: Case) -> str:
-    """A case in words: numbers with their names, words by themselves."""
-    return ", ".join(v if isinstance(v, str) else f"{v:,} {name}" for name, v in case.items())
+    """A case in words: numbers with their names, which are plurals or hold for one as well; words by themselves."""
+    return ", ".join(v if isinstance(v, str) else f"{v:,} {_noun(name, v)}" for name, v in case.items())
+
+
+def _noun(name: str, value: float) -> str:
+    return name if value != 1 else name.removesuffix("es" if name == "batches" else "s")
 
 
 def scale(quantity: str) -> tuple[str, float]:

@@ -61,3 +61,4 @@ def test_numbers_and_cases_in_words() -> None:
     assert format_value(12.3456, "seconds") == "12,346"
     assert format_value(3 << 20, "peak bytes") == "3"
     assert describe({"network": "ResNet-50", "images": 8}) == "ResNet-50, 8 images"
+    assert describe({"images": 1, "in each batch": 1}) == "1 image, 1 in each batch"
