@@ -71,7 +71,6 @@ def _recipes(chosen: Cell) -> list[Variant]:
     changes = [
         {"router_noise": False},
         {"router_init_std": 0.05},
-        {"router_noise": False, "router_init_std": 0.05},
         {"balance_loss_coef": 0.0},
         {"balance_loss_coef": 0.1},
         {"router_lr": 10.0},
@@ -85,6 +84,11 @@ def _recipes(chosen: Cell) -> list[Variant]:
     return [{**variant, **change} for change in changes for variant in _paper(chosen)[1:3]]
 
 
+def _router(chosen: Cell) -> list[Variant]:
+    """Routers without noise, which must not start at zero then, or all tokens would pass the same experts."""
+    return [{**variant, "router_noise": False, "router_init_std": 0.05} for variant in _paper(chosen)[1:4]]
+
+
 def _rates(chosen: Cell) -> list[Variant]:
     """Does dense want a learning rate of its own?"""
     rates = LEARNING_RATES[TASKS[chosen.task].script]
@@ -93,6 +97,7 @@ def _rates(chosen: Cell) -> list[Variant]:
 
 GRIDS = {
     "headline": _paper,
+    "router": _router,
     "sizes": _sizes,
     "choices": _choices,
     "scales": _scales,
@@ -101,7 +106,7 @@ GRIDS = {
 }
 """The search's choice for a task -> variants, those included that only texts can have."""
 
-SEEDS = {"headline": (1, 2, 3)}
+SEEDS = {"headline": (1, 2, 3), "router": (1, 2, 3)}
 """Where it is not (1,)."""
 
 

@@ -24,7 +24,7 @@ def sections(board: Board, prefix: str, others: Sequence[Row]) -> dict[str, str]
         if measured:
             found[f"{prefix}_{grid}"] = grid_table(board, measured)
             found[f"{prefix}_{grid}_paired"] = paired_table(board, measured)
-    routed = [variant for grid in ("headline", "recipes") for variant in measured_variants(board, grid)]
+    routed = [variant for grid in ("headline", "router", "recipes") for variant in measured_variants(board, grid)]
     if any(experts_in_use(board, variant, task) for variant in routed for task in board.tasks):
         found[f"{prefix}_routing"] = routing_table(board, routed)
     return found
