@@ -68,8 +68,10 @@ class PADArguments(PartitionOptions):
     router_level: Literal["token", "sentence"] | None = option(
         "Whether each token has experts of its own, or all tokens of a sentence the same ones (token)."
     )
-    router_noise: bool | None = option("Whether training adds learned noise to the routers' logits (True).")
-    router_init_std: float | None = option("Standard deviation of the routers' initial weights (0).")
+    router_noise: bool | None = option(
+        "Whether training adds learned noise to the routers' logits (False; the paper: True)."
+    )
+    router_init_std: float | None = option("Standard deviation of the routers' initial weights (0.05; the paper: 0).")
     balance_loss_coef: float | None = option("Weight of the balance loss in the training loss (0.01).")
     experts_implementation: Literal["pad", "eager", "grouped_mm"] | None = option(
         "How the experts are computed (pad: eager on a CPU, grouped_mm elsewhere)."

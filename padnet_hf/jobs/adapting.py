@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from transformers import PreTrainedModel, Trainer
 
 from padnet_hf.adapters.extra import import_peft
@@ -13,6 +12,7 @@ from padnet_hf.adapters.lora import lora_config
 from padnet_hf.adapters.sparse import restore_masks, sparsify_adapter
 from padnet_hf.hub.whole_files import filled_whole
 from padnet_hf.partition.layer import pad_weights
+from padnet_hf.partition.trial import copies_are_equal
 from padnet_hf.training.calibration import CalibrationBatches
 
 logger = logging.getLogger(__name__)
@@ -69,7 +69,7 @@ def adapt(trainer: Trainer, options: Mapping[str, Any], checkpoint: str | None, 
 def _warn_of_equal_copies(model: PreTrainedModel) -> None:
     """Say what becomes of copies that the adapter does not reach."""
     copies = [weight.dynamic for weight in pad_weights(model).values() if weight.dynamic is not None]
-    if copies and all(torch.equal(values, values[:1].expand_as(values)) for values in copies):
+    if copies and all(map(copies_are_equal, copies)):
         logger.warning(
             "All copies of the dynamic layers are equal, and this adapter does not reach them, so the network computes "
             "what a dense one does, in a larger file: add --granularity unit and leave --lora_targets out (or add "

@@ -55,7 +55,9 @@ def make_model(name: str, dense: PreTrainedModel | str | PathLike[str] | None = 
     """The PAD model of a case, its copies and scales apart as after training; from `dense`, made here unless given."""
     family, config = CASES[name]
     pad_class = {"bert": PADBertForSequenceClassification, "resnet": PADResNetForImageClassification}[family]
-    model = pad_class.from_dense(make_dense(family) if dense is None else dense, **COPIES[family])
+    dense = make_dense(family) if dense is None else dense
+    set_seed(0)  # of routers
+    model = pad_class.from_dense(dense, **COPIES[family])
     if config is not None:
         partition(model, [make_batch(family)], config, progress=False)
     return moved(model)

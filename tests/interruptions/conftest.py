@@ -28,6 +28,7 @@ def training(forks: object, tiny_bert: str, training_file: str, tmp_path: Path) 
     """run_glue.py with dropout and router noise into the folder `out`: a partition and four steps."""
     common = ["--model_name_or_path", tiny_bert, "--train_file", training_file, "--do_train", "--use_pad"]
     common += ["--num_experts", "4", "--imp_rounds", "2", "--imp_batches", "2", "--max_seq_length", "32"]
+    common += ["--router_noise", "True"]
     common += ["--per_device_train_batch_size", "4", "--max_steps", "4", "--save_steps", "2", "--use_cpu"]
     common += ["--disable_tqdm", "True", "--output_dir", str(tmp_path / "out")]
     return Script(forks, "run_glue", common, tmp_path)

@@ -23,9 +23,11 @@ class PADBertConfig(PADConfigMixin, BertConfig):
             2.4, fine-tune with 0.4).
         router_level: "token": every token has experts of its own (upstream); "sentence": all tokens of a sentence have
             the same ones (Kudugunta et al. 2021).
-        router_noise: whether training adds learned noise to the router's logits (upstream: yes).
+        router_noise: whether training adds learned noise to the router's logits (upstream: yes; without is better on
+            texts, docs/study.md, "Another router").
         router_noise_epsilon: least standard deviation of that noise (upstream: 1e-2).
-        router_init_std: standard deviation of the router's initial weights (upstream: 0).
+        router_init_std: standard deviation of the router's initial weights (upstream: 0, which needs the noise: without
+            it all tokens would begin with the same experts).
         balance_loss_coef: weight of the balance loss in the training loss (upstream: 1e-2).
         output_router_logits: whether outputs carry the router logits of every dynamic layer.
     """
@@ -54,9 +56,9 @@ class PADBertConfig(PADConfigMixin, BertConfig):
     moe_layers: list[int] | None = None
     expert_dropout: float | int = 0.0
     router_level: str = "token"
-    router_noise: bool = True
+    router_noise: bool = False
     router_noise_epsilon: float | int = 1e-2
-    router_init_std: float | int = 0.0
+    router_init_std: float | int = 0.05
     balance_loss_coef: float | int = 1e-2
     output_router_logits: bool = False
 
