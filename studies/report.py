@@ -31,9 +31,10 @@ def sections(board: Board, prefix: str, others: Sequence[Row]) -> dict[str, str]
 
 
 def measured_variants(board: Board, grid: str) -> list[Variant]:
-    """The variants of a grid with at least one row, over all tasks of the board."""
-    known = [variant for chosen in board.chosen.values() for variant in variants(grid, chosen)]
-    return [variant for number, variant in enumerate(known) if variant not in known[:number] and board.found(variant)]
+    """The variants of a grid with at least one row on a task that has them."""
+    every = [(task, variant) for task, chosen in board.chosen.items() for variant in variants(grid, chosen)]
+    known = [variant for task, variant in every if task in board.found(variant)]
+    return [variant for number, variant in enumerate(known) if variant not in known[:number]]
 
 
 def grid_table(board: Board, measured: Sequence[Variant]) -> str:
