@@ -1,5 +1,8 @@
 """PADBertConfig refuses what no model can be built from."""
 
+import json
+from pathlib import Path
+
 import pytest
 from transformers import BertConfig
 
@@ -55,3 +58,10 @@ def test_a_configuration_survives_its_file(tmp_path: object) -> None:
     config = PADBertConfig(moe_layers=[1, 2], dynamic_counts={"a": 3}, partition={"granularity": "unit", "seed": 1})
     config.save_pretrained(tmp_path)
     assert PADBertConfig.from_pretrained(tmp_path).to_dict() == config.to_dict()
+
+
+def test_a_file_says_which_router_it_has_so_that_another_default_changes_no_checkpoint(tmp_path: Path) -> None:
+    papers = {"router_noise": True, "router_init_std": 0.0}
+    for fields, expected in (({}, {"router_noise": False, "router_init_std": 0.05}), (papers, papers)):
+        PADBertConfig(**fields).save_pretrained(tmp_path)
+        assert expected.items() <= json.loads((tmp_path / "config.json").read_text()).items()
