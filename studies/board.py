@@ -90,6 +90,11 @@ def title(variant: Variant, task: str) -> str:
     return ", ".join([text, *changes])
 
 
+def unique(variants: Sequence[Variant]) -> list[Variant]:
+    """The first of each, in their order."""
+    return [variant for number, variant in enumerate(variants) if variant not in variants[:number]]
+
+
 def unchanged(variant: Variant) -> Variant:
     """The method alone, without what else the variant changes."""
     return {name: value for name, value in variant.items() if name in _FORM}

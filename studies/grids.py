@@ -23,12 +23,13 @@ _ONLY_TEXTS = {*OF_BERT, "router_lr", "warm_share"}
 OF_ANY_DYNAMIC = {*_ONLY_TEXTS, "expert_lr"}
 """Fields of Cell that change a fully dynamic network as they change a partitioned one."""
 
-_DENSE, _DYNAMIC = {"method": "dense"}, {"method": "dynamic"}
+DENSE: Variant = {"method": "dense"}
+DYNAMIC: Variant = {"method": "dynamic"}
 
 
 def _headline(ratio: float) -> list[Variant]:
     pad_unit, pad_element = ({"method": "pad", "ratio": ratio, "granularity": granularity} for granularity in FORMS)
-    return [_DENSE, _DYNAMIC, pad_unit, pad_element, {**pad_element, "method": "prune"}]
+    return [DENSE, DYNAMIC, pad_unit, pad_element, {**pad_element, "method": "prune"}]
 
 
 def _paper(chosen: Cell) -> list[Variant]:
@@ -92,7 +93,7 @@ def _router(chosen: Cell) -> list[Variant]:
 def _rates(chosen: Cell) -> list[Variant]:
     """Does dense want a learning rate of its own?"""
     rates = LEARNING_RATES[TASKS[chosen.task].script]
-    return [{**_DENSE, "learning_rate": rate} for rate in rates if rate != chosen.learning_rate]
+    return [{**DENSE, "learning_rate": rate} for rate in rates if rate != chosen.learning_rate]
 
 
 GRIDS = {

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from studies.board import Board, title
+from studies.board import Board, title, unique
 from studies.grids import FORMS, RATIOS, Variant
 from studies.report import measured_variants
 
@@ -55,7 +55,7 @@ def _draw(panel: Panel, board: Board, path: Path) -> Path:
 
 def _size(axes: Axes, board: Board, task: str) -> None:
     """Every method of the first two grids as a point, with its standard deviation over seeds."""
-    for variant in _unique(measured_variants(board, "headline") + measured_variants(board, "sizes")):
+    for variant in unique(measured_variants(board, "headline") + measured_variants(board, "sizes")):
         rows = board.found(variant).get(task)
         if rows:
             megabytes = mean(row.values["bytes"] for row in rows.values()) / 1e6
@@ -100,7 +100,7 @@ def _point(axes: Axes, board: Board, task: str, variant: Variant, place: float) 
 
 def _layers(axes: Axes, board: Board, task: str) -> None:
     """The dynamic ratio that IMP gave every layer, the first seed's, by rounds and granularity."""
-    for variant in _unique(measured_variants(board, "headline") + measured_variants(board, "choices")):
+    for variant in unique(measured_variants(board, "headline") + measured_variants(board, "choices")):
         rows = board.found(variant).get(task)
         if rows and variant["method"] == "pad" and set(variant) <= {"method", "ratio", "granularity", "rounds"}:
             ratios = list(rows[min(rows)].values["layer_ratios"].values())
@@ -108,7 +108,3 @@ def _layers(axes: Axes, board: Board, task: str) -> None:
             axes.plot(range(1, len(ratios) + 1), ratios, line, marker=marker, markersize=4, label=title(variant, task))
     axes.set(xlabel="layer", ylabel="dynamic ratio", ylim=(0, 1.02))
     axes.xaxis.get_major_locator().set_params(integer=True)
-
-
-def _unique(variants: list[Variant]) -> list[Variant]:
-    return [variant for number, variant in enumerate(variants) if variant not in variants[:number]]

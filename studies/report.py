@@ -4,14 +4,12 @@ from collections.abc import Sequence
 from statistics import mean, stdev
 
 from benchmarks.results import table
-from studies.board import Board, title, unchanged
+from studies.board import Board, title, unchanged, unique
 from studies.cell.settings import PARTITIONED
-from studies.grids import GRIDS, OF_ANY_DYNAMIC, Variant, variants
+from studies.grids import DENSE, DYNAMIC, GRIDS, OF_ANY_DYNAMIC, Variant, variants
 from studies.paired import Values, difference
 from studies.results import Row
-from studies.routing import experts_in_use, routing_table
-
-_DENSE, _DYNAMIC = {"method": "dense"}, {"method": "dynamic"}
+from studies.routing import routed, routing_table
 
 
 def sections(board: Board, prefix: str, others: Sequence[Row]) -> dict[str, str]:
@@ -24,17 +22,16 @@ def sections(board: Board, prefix: str, others: Sequence[Row]) -> dict[str, str]
         if measured:
             found[f"{prefix}_{grid}"] = grid_table(board, measured)
             found[f"{prefix}_{grid}_paired"] = paired_table(board, measured)
-    routed = [variant for grid in ("headline", "router", "recipes") for variant in measured_variants(board, grid)]
-    if any(experts_in_use(board, variant, task) for variant in routed for task in board.tasks):
-        found[f"{prefix}_routing"] = routing_table(board, routed)
+    measured = [variant for grid in ("headline", "router", "recipes") for variant in measured_variants(board, grid)]
+    if with_routers := routed(board, measured):
+        found[f"{prefix}_routing"] = routing_table(board, with_routers)
     return found
 
 
 def measured_variants(board: Board, grid: str) -> list[Variant]:
     """The variants of a grid with at least one row on a task that has them."""
     every = [(task, variant) for task, chosen in board.chosen.items() for variant in variants(grid, chosen)]
-    known = [variant for task, variant in every if task in board.found(variant)]
-    return [variant for number, variant in enumerate(known) if variant not in known[:number]]
+    return unique([variant for task, variant in every if task in board.found(variant)])
 
 
 def grid_table(board: Board, measured: Sequence[Variant]) -> str:
@@ -44,16 +41,15 @@ def grid_table(board: Board, measured: Sequence[Variant]) -> str:
         values, found = board.values(variant), board.found(variant)
         sizes = [row.values["bytes"] / 1e6 for rows_of_task in found.values() for row in rows_of_task.values()]
         means = [mean(values[task].values()) for task in tasks if task in values]
-        average = f"{mean(means):.1f}" if len(means) == len(tasks) else ""
+        average = f"{mean(means):.1f}" if 1 < len(means) == len(tasks) else ""
         name = title(variant, next(iter(found)))
         rows.append((name, _range(sizes), *(_spread(values, task) for task in tasks), average))
-    return _telling_columns(("method", "MB", *tasks, "average"), rows, tasks)
+    return _filled_columns(("method", "MB", *tasks, "average"), rows)
 
 
-def _telling_columns(header: Sequence[str], rows: Sequence[Sequence[str]], tasks: Sequence[str]) -> str:
-    """The table without an average over one task, and without columns in which no row has anything."""
-    said = [name != "average" or len(tasks) > 1 for name in header]
-    kept = [number for number, is_said in enumerate(said) if is_said and any(row[number] for row in rows)]
+def _filled_columns(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """The table without columns in which no row has anything."""
+    kept = [number for number in range(len(header)) if any(row[number] for row in rows)]
     return table([header[number] for number in kept], [[row[number] for number in kept] for row in rows])
 
 
@@ -79,10 +75,10 @@ def paired_table(board: Board, measured: Sequence[Variant]) -> str:
             if found is not None:
                 names = (title(one, board.tasks[0]) for one in (variant, reference))
                 by_task = [_difference_on(task, values, others) for task in tasks]
-                average = f"{found.mean:+.1f}" if all(by_task) else ""
-                interval = f"{found.low:+.1f} to {found.high:+.1f}" if average and found.low is not None else ""
+                average = f"{found.mean:+.1f}" if all(by_task) and len(tasks) > 1 else ""
+                interval = f"{found.low:+.1f} to {found.high:+.1f}" if all(by_task) and found.low is not None else ""
                 rows.append((*names, *by_task, average, interval, str(found.num_pairs)))
-    return _telling_columns(("method", "against", *tasks, "average", "95 %", "pairs"), rows, tasks)
+    return _filled_columns(("method", "against", *tasks, "average", "95 %", "pairs"), rows)
 
 
 def _difference_on(task: str, values: Values, others: Values) -> str:
@@ -97,13 +93,13 @@ def _references(variant: Variant) -> list[Variant]:
     partition: itself unchanged. With a change that a fully dynamic network can have too: dense, that network with the
     same change, and itself unchanged.
     """
-    if variant == _DENSE:
+    if variant == DENSE:
         return []
     plain = unchanged(variant)
     changes = {name: value for name, value in variant.items() if name not in plain}
     if not changes.keys() <= OF_ANY_DYNAMIC:
         return [plain]
-    found = [_DENSE, {**_DYNAMIC, **changes}]
+    found = [DENSE, {**DYNAMIC, **changes}]
     if changes:
         found.append(plain)
     elif variant["method"] == PARTITIONED[0]:

@@ -9,11 +9,15 @@ from studies.board import Board, title
 from studies.grids import Variant
 
 
+def routed(board: Board, variants: Sequence[Variant]) -> list[Variant]:
+    """Those of the methods that have routers."""
+    return [one for one in variants if any(experts_in_use(board, one, task) for task in board.tasks)]
+
+
 def routing_table(board: Board, variants: Sequence[Variant]) -> str:
     """Experts in use on each task, the mean over layers and seeds; in brackets that of the layer with the fewest."""
-    routed = [one for one in variants if any(experts_in_use(board, one, task) for task in board.tasks)]
-    tasks, rows = board.tasks_of(routed), []
-    for variant in routed:
+    tasks, rows = board.tasks_of(variants), []
+    for variant in variants:
         by_task = [[mean(layer) for layer in experts_in_use(board, variant, task)] for task in tasks]
         cells = (f"{mean(layers):.1f} ({min(layers):.1f})" if layers else "" for layers in by_task)
         rows.append((title(variant, tasks[0]), *cells))
