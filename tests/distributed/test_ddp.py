@@ -15,8 +15,8 @@ from tests.forked import Script
 pytestmark = pytest.mark.slow
 
 GRANULARITIES = {"element": [], "unit": ["--granularity", "unit"]}
-TOLERANCE = 1e-5
-"""Of weights after four steps at learning rate 1e-2; seen: 2.4e-6, at a router: Adam divides by small gradients."""
+TOLERANCE = 2e-6
+"""Of weights after four steps at learning rate 1e-2; seen: 2e-7."""
 
 CALIBRATION = ("--imp_batches", "8")  # options of the partition may not differ when a run is resumed
 ONE = ("--per_device_train_batch_size", "8", "--imp_batches", "4")
