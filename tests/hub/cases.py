@@ -29,7 +29,10 @@ CASES = {
 }
 """Name -> family, and how it is partitioned; None: not at all."""
 
-COPIES = {"bert": {"num_experts": 4}, "resnet": {"num_kernels": 3}}
+_PAPERS_ROUTER = {"router_noise": True, "router_init_std": 0.0}
+"""Routers of zero: processes that drew other numbers before make the same model."""
+
+COPIES = {"bert": {"num_experts": 4, **_PAPERS_ROUTER}, "resnet": {"num_kernels": 3}}
 
 
 def make_dense(family: str) -> PreTrainedModel:
@@ -55,9 +58,7 @@ def make_model(name: str, dense: PreTrainedModel | str | PathLike[str] | None = 
     """The PAD model of a case, its copies and scales apart as after training; from `dense`, made here unless given."""
     family, config = CASES[name]
     pad_class = {"bert": PADBertForSequenceClassification, "resnet": PADResNetForImageClassification}[family]
-    dense = make_dense(family) if dense is None else dense
-    set_seed(0)  # of routers
-    model = pad_class.from_dense(dense, **COPIES[family])
+    model = pad_class.from_dense(make_dense(family) if dense is None else dense, **COPIES[family])
     if config is not None:
         partition(model, [make_batch(family)], config, progress=False)
     return moved(model)
