@@ -8,7 +8,7 @@ from padnet_hf import PADNetError
 from studies.cell.arguments import fewer_copies
 from studies.cell.settings import Cell
 from studies.cell.tasks import TASKS
-from studies.grids import Variant, cell_of
+from studies.grids import DEFAULT_ROUTER, Variant, cell_of
 from studies.grounds import SEARCH_SEED, Ground
 from studies.paired import Values
 from studies.results import Row, metric
@@ -86,8 +86,9 @@ def title(variant: Variant, task: str) -> str:
         text = _NAMES[method]
         if "ratio" in variant:
             text += f" {variant.get('granularity', 'element')} {variant['ratio']}"
-    changes = [f"{name} {value}" for name, value in variant.items() if name not in _FORM]
-    return ", ".join([text, *changes])
+    quiet = DEFAULT_ROUTER if DEFAULT_ROUTER.items() <= variant.items() else {}
+    changes = [f"{name} {value}" for name, value in variant.items() if name not in {*_FORM, *quiet}]
+    return ", ".join([text, *(["no noise"] if quiet else []), *changes])
 
 
 def unique(variants: Sequence[Variant]) -> list[Variant]:
@@ -96,5 +97,6 @@ def unique(variants: Sequence[Variant]) -> list[Variant]:
 
 
 def unchanged(variant: Variant) -> Variant:
-    """The method alone, without what else the variant changes."""
-    return {name: value for name, value in variant.items() if name in _FORM}
+    """The method alone, or with the default router if that is not all that the variant changes."""
+    form = {name: value for name, value in variant.items() if name in _FORM}
+    return {**form, **DEFAULT_ROUTER} if {**form, **DEFAULT_ROUTER}.items() < variant.items() else form

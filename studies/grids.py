@@ -22,9 +22,14 @@ FORMS = ("unit", "element")
 _ONLY_TEXTS = {*OF_BERT, "router_lr", "warm_share"}
 OF_ANY_DYNAMIC = {*_ONLY_TEXTS, "expert_lr"}
 """Fields of Cell that change a fully dynamic network as they change a partitioned one."""
+OF_ANY = {"epochs", "train_samples"}
+"""Fields of Cell that every network of a comparison must share."""
 
 DENSE: Variant = {"method": "dense"}
 DYNAMIC: Variant = {"method": "dynamic"}
+DEFAULT_ROUTER: Variant = {"router_noise": False, "router_init_std": 0.05}
+"""Of PAD-BERT, where a cell without it has the paper's. It must not start at zero: without noise all tokens would pass
+the same experts then."""
 
 
 def _headline(ratio: float) -> list[Variant]:
@@ -68,26 +73,39 @@ def _scales(chosen: Cell) -> list[Variant]:
 
 
 def _recipes(chosen: Cell) -> list[Variant]:
-    """Why not dense: what may let a dynamic network earn its keep."""
+    """Why not dense: what may let a dynamic network earn its keep. Its router is the package's own."""
     changes = [
-        {"router_noise": False},
-        {"router_init_std": 0.05},
-        {"balance_loss_coef": 0.0},
-        {"balance_loss_coef": 0.1},
-        {"router_lr": 10.0},
+        {"moe_layers": (3, 4, 5)},
+        {"warm_share": 0.5},
         {"expert_lr": 0.5},
         {"expert_lr": 2.0},
-        {"warm_share": 0.5},
-        {"moe_layers": (3, 4, 5)},
+        {"router_lr": 10.0},
+        {"balance_loss_coef": 0.0},
+        {"balance_loss_coef": 0.1},
         {"router_level": "sentence"},
         {"expert_dropout": 0.4},
     ]
-    return [{**variant, **change} for change in changes for variant in _paper(chosen)[1:3]]
+    return [{**variant, **change} for change in changes for variant in _usual(chosen)[1:3]]
 
 
 def _router(chosen: Cell) -> list[Variant]:
-    """Routers without noise, which must not start at zero then, or all tokens would pass the same experts."""
-    return [{**variant, "router_noise": False, "router_init_std": 0.05} for variant in _paper(chosen)[1:4]]
+    """The default router, and how much of its difference to the paper's is where it starts."""
+    quiet = [{**variant, **DEFAULT_ROUTER} for variant in _paper(chosen)[1:4]]
+    return [*quiet, *({**variant, "router_init_std": 0.05} for variant in _paper(chosen)[1:3])]
+
+
+def _usual(chosen: Cell) -> list[Variant]:
+    """The headline as the package sets it up by default; images have no router."""
+    router = DEFAULT_ROUTER if chosen.task in TEXTS else {}
+    return [variant if variant == DENSE else {**variant, **router} for variant in _paper(chosen)]
+
+
+def _budgets(chosen: Cell) -> list[Variant]:
+    """Twice as many steps, by more epochs or by more data."""
+    changes: list[Variant] = [{"epochs": 2 * chosen.epochs}]
+    if chosen.train_samples is not None:
+        changes.append({"train_samples": 2 * chosen.train_samples})
+    return [{**variant, **change} for change in changes for variant in _usual(chosen)[:3]]
 
 
 def _rates(chosen: Cell) -> list[Variant]:
@@ -103,6 +121,7 @@ GRIDS = {
     "choices": _choices,
     "scales": _scales,
     "recipes": _recipes,
+    "budgets": _budgets,
     "rates": _rates,
 }
 """The search's choice for a task -> variants, those included that only texts can have."""

@@ -6,7 +6,7 @@ from statistics import mean, stdev
 from benchmarks.results import table
 from studies.board import Board, title, unchanged, unique
 from studies.cell.settings import PARTITIONED
-from studies.grids import DENSE, DYNAMIC, GRIDS, OF_ANY_DYNAMIC, Variant, variants
+from studies.grids import DENSE, DYNAMIC, GRIDS, OF_ANY, OF_ANY_DYNAMIC, Variant, variants
 from studies.paired import Values, difference
 from studies.results import Row
 from studies.routing import routed, routing_table
@@ -90,17 +90,16 @@ def _references(variant: Variant) -> list[Variant]:
     """What a method is held against.
 
     As it is: dense, fully dynamic and, where it has a static part, its like without one. With a change of the
-    partition: itself unchanged. With a change that a fully dynamic network can have too: dense, that network with the
-    same change, and itself unchanged.
+    partition: itself unchanged. With a change that other networks can have too: those with the same change, and itself
+    unchanged.
     """
-    if variant == DENSE:
-        return []
     plain = unchanged(variant)
-    changes = {name: value for name, value in variant.items() if name not in plain}
-    if not changes.keys() <= OF_ANY_DYNAMIC:
-        return [plain]
-    found = [DENSE, {**DYNAMIC, **changes}]
-    if changes:
+    changed = variant != plain
+    changes = {name: value for name, value in variant.items() if name not in unchanged(plain)}
+    if variant["method"] == "dense" or not changes.keys() <= OF_ANY | OF_ANY_DYNAMIC:
+        return [plain] if changed else []
+    found = [{**DENSE, **{name: changes[name] for name in OF_ANY & changes.keys()}}, {**DYNAMIC, **changes}]
+    if changed:
         found.append(plain)
     elif variant["method"] == PARTITIONED[0]:
         found.append({**plain, "method": PARTITIONED[1]})

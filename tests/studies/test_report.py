@@ -83,14 +83,32 @@ def test_every_grid_has_its_tables_and_changes_stand_against_the_unchanged() -> 
     assert column(found["short_choice"], "learning rate") == dict.fromkeys(TEXTS, "0.0002")
 
 
-def test_a_change_of_all_dynamic_networks_stands_against_the_fully_dynamic_one_with_that_change() -> None:
+def test_a_change_of_dynamic_networks_stands_against_the_fully_dynamic_one_with_that_change() -> None:
     tables = sections(Board(rows(), GROUNDS["short"], TEXTS), "short", [])
     assert references(tables["short_headline_paired"], "dense") == {}
-    found = tables["short_recipes_paired"]
-    changed = "fully dynamic, router_lr 10.0"
+    assert references(tables["short_rates_paired"], "dense, learning_rate 0.0001") == {"dense": "-1.0"}
+    found = tables["short_router_paired"]
+    changed = "fully dynamic, no noise"
     assert references(found, changed) == {"dense": "+10.0", "fully dynamic": "+0.0"}
     expected = {"dense": "+15.0", changed: "+5.0", "PAD unit 0.5": "+0.0"}
-    assert references(found, "PAD unit 0.5, router_lr 10.0") == expected
+    assert references(found, "PAD unit 0.5, no noise") == expected
+
+
+def test_a_recipe_stands_against_the_default_router_that_it_starts_from() -> None:
+    found = sections(Board(rows(), GROUNDS["short"], TEXTS), "short", [])["short_recipes_paired"]
+    changed = "fully dynamic, no noise, router_lr 10.0"
+    assert references(found, changed) == {"dense": "+10.0", "fully dynamic, no noise": "+0.0"}
+    expected = {"dense": "+15.0", changed: "+5.0", "PAD unit 0.5, no noise": "+0.0"}
+    assert references(found, "PAD unit 0.5, no noise, router_lr 10.0") == expected
+
+
+def test_another_budget_stands_against_other_networks_of_that_budget() -> None:
+    found = sections(Board(rows(), GROUNDS["short"], TEXTS), "short", [])["short_budgets_paired"]
+    dense, dynamic = "dense, epochs 4", "fully dynamic, no noise, epochs 4"
+    assert references(found, dense) == {"dense": "+0.0"}
+    assert references(found, dynamic) == {dense: "+10.0", "fully dynamic, no noise": "+0.0"}
+    expected = {dense: "+15.0", dynamic: "+5.0", "PAD unit 0.5, no noise": "+0.0"}
+    assert references(found, "PAD unit 0.5, no noise, epochs 4") == expected
 
 
 def test_what_is_not_measured_yet_is_left_out() -> None:
