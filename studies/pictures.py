@@ -9,14 +9,14 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from studies.board import Board, title, unique
-from studies.grids import FORMS, RATIOS, Variant
+from studies.grids import DEFAULT_ROUTER, FORMS, RATIOS, Variant
 from studies.report import measured_variants
 
 _COLORS = {
     "dense": "#444444", "dynamic": "#7570b3", "pad": "#d95f02", "prune": "#1b9e77", "experts": "#e6ab02",
     "experts_used": "#a6761d",
 }  # fmt: skip
-_WHOLE = {"dense": "dense", "dynamic": "fully dynamic", "experts": "fewer copies", "experts_used": "most used copies"}
+_OF_COPIES = {"experts": "fewer copies", "experts_used": "most used copies"}
 Panel = Callable[[Axes, Board, str], None]
 """Draws what is known of one task."""
 
@@ -54,13 +54,15 @@ def _draw(panel: Panel, board: Board, path: Path) -> Path:
 
 
 def _size(axes: Axes, board: Board, task: str) -> None:
-    """Every method of the first two grids as a point, with its standard deviation over seeds."""
-    for variant in unique(measured_variants(board, "headline") + measured_variants(board, "sizes")):
+    """Every method of these grids as a point, with its standard deviation over seeds."""
+    quiet = [one for one in measured_variants(board, "router") if DEFAULT_ROUTER.items() <= one.items()]
+    for variant in unique([*measured_variants(board, "headline"), *quiet, *measured_variants(board, "sizes")]):
         rows = board.found(variant).get(task)
         if rows:
             megabytes = mean(row.values["bytes"] for row in rows.values()) / 1e6
-            _point(axes, board, task, variant, megabytes)
-    axes.set(xlabel="stored, MB", ylabel="metric, points")
+            apart = 0.02 * (variant.get("granularity") == "element") + 0.04 * ("router_noise" in variant)
+            _point(axes, board, task, variant, (1 + apart) * megabytes)
+    axes.set(xlabel="stored, MB (equal ones drawn apart)", ylabel="metric, points")
 
 
 def _ratio(axes: Axes, board: Board, task: str) -> None:
@@ -82,19 +84,19 @@ def _ratio(axes: Axes, board: Board, task: str) -> None:
 
 
 def _point(axes: Axes, board: Board, task: str, variant: Variant, place: float) -> None:
-    """Mean and standard deviation of a method, named without its ratio."""
+    """Mean and standard deviation of a method, named without its ratio; a triangle for a router without noise."""
     values = list(board.values(variant)[task].values())
     method, form = variant["method"], variant.get("granularity", "")
     axes.errorbar(
         place,
         mean(values),
         yerr=stdev(values) if len(values) > 1 else None,
-        fmt=_STYLES.get(form, "D")[0],
+        fmt="^" if "router_noise" in variant else _STYLES.get(form, "D")[0],
         color=_COLORS[method],
         markerfacecolor="white" if form == "element" else None,
         markersize=5,
         capsize=2,
-        label=_WHOLE[method] if method in _WHOLE else title(variant, task).removesuffix(f" {variant['ratio']}"),
+        label=_OF_COPIES.get(method) or title(variant, task).replace(f" {variant.get('ratio')}", ""),
     )
 
 
