@@ -44,8 +44,13 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         command = commands.add_parser(name)
         if name in ("run", "list"):
             command.add_argument("grids", nargs="+", choices=("search", *GRIDS), metavar="GRID")
-            command.add_argument("--seeds", nargs="+", type=int, help="default: 1 2 3 for headline, 1 for others")
+            command.add_argument(
+                "--seeds", nargs="+", type=int, help="default: 1 2 3 for headline and router, 1 for others"
+            )
             command.add_argument("--tasks", nargs="+", choices=TASKS, default=TEXTS, metavar="TASK")
+            command.add_argument(
+                "--only", nargs="+", default=(), metavar="WORDS", help="cells that `list` shows with all of these"
+            )
         if name == "confirm":
             command.add_argument("code", help="an earlier version of the code (its first digits)")
         else:
@@ -139,7 +144,12 @@ def cells_of(grid: str, options: argparse.Namespace) -> list[Cell]:
     """The cells of a grid as the options limit it."""
     rows = finished(options.output, code_version())
     values = {cell: metric(row) for cell, row in rows.items()}
-    return expand(grid, GROUNDS[options.ground], options.tasks, getattr(options, "seeds", None), values)
+    cells = expand(grid, GROUNDS[options.ground], options.tasks, options.seeds, values)
+    found = [cell for cell in cells if all(words in cell.title() for words in options.only)]
+    if not found:
+        asked = ", ".join(map(repr, options.only))
+        raise PADNetError(f"no cell of the grid {grid} has {asked}: `list {grid}` shows what they have")
+    return found
 
 
 if __name__ == "__main__":

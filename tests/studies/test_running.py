@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from padnet_hf import PADNetError
 from studies import one, running
 from studies.__main__ import main
 from studies.cell.code_version import code_version
@@ -74,6 +75,15 @@ def test_the_search_is_run_before_what_depends_on_it(
     main(["list", "headline", *where, "--seeds", "5"])
     printed = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in printed] == ["done", "done", "missing", "missing", "done"]
+
+
+def test_a_part_of_a_grid_can_be_run_by_the_words_of_its_cells(log: list[Cell], tmp_path: Path) -> None:
+    where = ["--tasks", "mrpc", "--output", str(tmp_path), "--data_dir", str(tmp_path)]
+    main(["run", "search", *where])
+    main(["run", "sizes", *where, "--only", "method experts,", "ratio 0.5"])
+    assert [(cell.method, cell.ratio) for cell in log[3:]] == [("experts", 0.5)]
+    with pytest.raises(PADNetError, match="no cell of the grid sizes has 'ratio 0.4': `list sizes` shows"):
+        main(["run", "sizes", *where, "--only", "ratio 0.4"])
 
 
 @pytest.mark.slow
