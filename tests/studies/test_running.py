@@ -82,7 +82,7 @@ def test_a_part_of_a_grid_can_be_run_by_the_words_of_its_cells(log: list[Cell], 
     main(["run", "search", *where])
     main(["run", "sizes", *where, "--only", "method experts,", "ratio 0.5"])
     assert [(cell.method, cell.ratio) for cell in log[3:]] == [("experts", 0.5)]
-    with pytest.raises(PADNetError, match="no cell of the grid sizes has 'ratio 0.4': `list sizes` shows"):
+    with pytest.raises(PADNetError, match=r"no cell of the grid sizes has 'ratio 0.4': `list sizes` shows"):
         main(["run", "sizes", *where, "--only", "ratio 0.4"])
 
 
