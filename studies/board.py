@@ -57,9 +57,12 @@ class Board:
         return found
 
     def found(self, variant: Variant) -> dict[str, dict[int, Row]]:
-        """Task -> seed -> row of a method."""
-        cells = {task: cell_of(chosen, variant, SEARCH_SEED) for task, chosen in self.chosen.items()}
-        found = {task: self._by_method.get(cell, {}) for task, cell in cells.items()}
+        """Task -> seed -> row of a method, without tasks on which its change is none: they have that value anyway."""
+        plain, found = unchanged(variant), {}
+        for task, chosen in self.chosen.items():
+            cell, same = (cell_of(chosen, one, SEARCH_SEED) for one in (variant, plain))
+            if cell != same or variant == plain:
+                found[task] = self._by_method.get(cell, {})
         return {task: _reported(rows) for task, rows in found.items() if _reported(rows)}
 
     def values(self, variant: Variant) -> Values:

@@ -131,6 +131,13 @@ def test_a_grid_run_on_one_task_has_no_empty_columns_and_no_average_of_one() -> 
     assert headers["short_choices_paired"] == ["method", "against", "sst2", "95 %", "pairs"]
 
 
+def test_a_learning_rate_that_a_task_has_anyway_is_no_change_on_it() -> None:
+    board = Board(rows(), GROUNDS["short"], TEXTS)
+    assert set(board.found({"method": "dense"})) == set(TEXTS)
+    assert set(board.found({"method": "dense", "learning_rate": 1e-4})) == set(TEXTS)
+    assert board.found({"method": "dense", "learning_rate": 2e-4}) == {}
+
+
 def test_experts_in_use_are_as_many_equal_ones_as_have_the_entropy_of_the_gates() -> None:
     found = sections(Board(rows(), GROUNDS["short"], TEXTS), "short", [])["short_routing"]
     assert column(found, "mrpc")["fully dynamic"] == "3.0 (2.0)"
