@@ -25,12 +25,12 @@ class PartitionConfig:
         criterion: "snip" (the paper's), "magnitude", "random" or a name given to `register_criterion`. On CIFAR-10 all
             three are within the noise of a seed; on SST-2 magnitude is 2.2 points below snip, random 1.0.
         num_rounds: T, rounds of scoring and selecting; the dynamic share falls towards kappa from round to round. 3 is
-            ours; 1 and 10 are as good on CIFAR-10, and +0.4 and -0.3 points on SST-2.
+            ours; 1 and 10 are as good on CIFAR-10, and +0.3 and -0.3 points on SST-2.
         schedule: "exponential" (the paper's): kappa ** (t / T) after round t. "linear": 1 - (1 - kappa) * t / T.
         scope: "global" (upstream's default): one threshold over all layers. "layer": the same share in every layer (in
             every weight of it, if the granularity is "element"); as good on CIFAR-10, -0.2 points on SST-2.
         static_branch: what an element already static counts for in later rounds. "drop" (the paper's): nothing.
-            "keep": the static value it would get; as good on CIFAR-10, +0.4 points on SST-2.
+            "keep": the static value it would get; as good on CIFAR-10, +0.3 points on SST-2.
         num_batches: batches scored in every round (the same ones); with several processes, on each process. 8 is ours,
             and not held against other numbers yet.
         seed: of everything random: the criterion "random", and the choice of calibration batches where the caller
