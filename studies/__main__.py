@@ -146,7 +146,7 @@ def cells_of(grid: str, options: argparse.Namespace) -> list[Cell]:
     values = {cell: metric(row) for cell, row in rows.items()}
     cells = expand(grid, GROUNDS[options.ground], options.tasks, options.seeds, values)
     found = [cell for cell in cells if all(words in cell.title() for words in options.only)]
-    if not found:
+    if cells and not found:
         asked = ", ".join(map(repr, options.only))
         raise PADNetError(f"no cell of the grid {grid} has {asked}: `list {grid}` shows what they have")
     return found

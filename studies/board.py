@@ -57,19 +57,26 @@ class Board:
         return found
 
     def found(self, variant: Variant) -> dict[str, dict[int, Row]]:
-        """Task -> seed -> row of a method, without tasks on which its change is none: they have that value anyway."""
-        plain, found = unchanged(variant), {}
-        for task, chosen in self.chosen.items():
-            cell, same = (cell_of(chosen, one, SEARCH_SEED) for one in (variant, plain))
-            if cell != same or variant == plain:
-                found[task] = self._by_method.get(cell, {})
-        return {task: _reported(rows) for task, rows in found.items() if _reported(rows)}
+        """Task -> seed -> row of a method, without tasks on which its change is none."""
+        cells = {
+            task: cell_of(chosen, variant, SEARCH_SEED)
+            for task, chosen in self.chosen.items()
+            if _changes_something(chosen, variant)
+        }
+        found = {task: _reported(self._by_method.get(cell, {})) for task, cell in cells.items()}
+        return {task: rows for task, rows in found.items() if rows}
 
     def values(self, variant: Variant) -> Values:
         """Task -> seed -> metric in points (0 to 100) of a method."""
         return {
             task: {seed: 100 * metric(row) for seed, row in rows.items()} for task, rows in self.found(variant).items()
         }
+
+
+def _changes_something(chosen: Cell, variant: Variant) -> bool:
+    """Not where a task has anyway what the variant changes, say a learning rate that the search chose."""
+    plain = unchanged(variant)
+    return variant == plain or cell_of(chosen, variant, SEARCH_SEED) != cell_of(chosen, plain, SEARCH_SEED)
 
 
 def _reported(rows: dict[int, Row]) -> dict[int, Row]:

@@ -90,14 +90,18 @@ def _recipes(chosen: Cell) -> list[Variant]:
 
 def _router(chosen: Cell) -> list[Variant]:
     """The default router, and how much of its difference to the paper's is where it starts."""
-    quiet = [{**variant, **DEFAULT_ROUTER} for variant in _paper(chosen)[1:4]]
-    return [*quiet, *({**variant, "router_init_std": 0.05} for variant in _paper(chosen)[1:3])]
+    started = [{**variant, "router_init_std": 0.05} for variant in _paper(chosen)[1:3]]
+    return [*_with_default_router(chosen), *started]
+
+
+def _with_default_router(chosen: Cell) -> list[Variant]:
+    """The headline's fully dynamic network and PAD by unit and element."""
+    return [{**variant, **DEFAULT_ROUTER} for variant in _paper(chosen)[1:4]]
 
 
 def _usual(chosen: Cell) -> list[Variant]:
-    """The headline as the package sets it up by default; images have no router."""
-    router = DEFAULT_ROUTER if chosen.task in TEXTS else {}
-    return [variant if variant == DENSE else {**variant, **router} for variant in _paper(chosen)]
+    """The headline's networks as the package sets them up by default, without pruning; images have no router."""
+    return [DENSE, *_with_default_router(chosen)] if chosen.task in TEXTS else _paper(chosen)[:4]
 
 
 def _budgets(chosen: Cell) -> list[Variant]:

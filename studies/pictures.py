@@ -9,7 +9,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from studies.board import Board, title, unique
-from studies.grids import DEFAULT_ROUTER, FORMS, RATIOS, Variant
+from studies.grids import FORMS, RATIOS, Variant
 from studies.report import measured_variants
 
 _COLORS = {
@@ -55,7 +55,7 @@ def _draw(panel: Panel, board: Board, path: Path) -> Path:
 
 def _size(axes: Axes, board: Board, task: str) -> None:
     """Every method of these grids as a point, with its standard deviation over seeds."""
-    quiet = [one for one in measured_variants(board, "router") if DEFAULT_ROUTER.items() <= one.items()]
+    quiet = [variant for variant in measured_variants(board, "router") if "router_noise" in variant]
     for variant in unique([*measured_variants(board, "headline"), *quiet, *measured_variants(board, "sizes")]):
         rows = board.found(variant).get(task)
         if rows:

@@ -94,8 +94,9 @@ def _references(variant: Variant) -> list[Variant]:
     unchanged.
     """
     plain = unchanged(variant)
+    method_alone = unchanged(plain)
     changed = variant != plain
-    changes = {name: value for name, value in variant.items() if name not in unchanged(plain)}
+    changes = {name: value for name, value in variant.items() if name not in method_alone}
     if variant["method"] == "dense" or not changes.keys() <= OF_ANY | OF_ANY_DYNAMIC:
         return [plain] if changed else []
     found = [{**DENSE, **{name: changes[name] for name in OF_ANY & changes.keys()}}, {**DYNAMIC, **changes}]

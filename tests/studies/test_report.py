@@ -83,32 +83,28 @@ def test_every_grid_has_its_tables_and_changes_stand_against_the_unchanged() -> 
     assert column(found["short_choice"], "learning rate") == dict.fromkeys(TEXTS, "0.0002")
 
 
-def test_a_change_of_dynamic_networks_stands_against_the_fully_dynamic_one_with_that_change() -> None:
+def test_dense_stands_against_itself_with_the_usual_budget_and_learning_rate() -> None:
     tables = sections(Board(rows(), GROUNDS["short"], TEXTS), "short", [])
     assert references(tables["short_headline_paired"], "dense") == {}
     assert references(tables["short_rates_paired"], "dense, learning_rate 0.0001") == {"dense": "-1.0"}
-    found = tables["short_router_paired"]
-    changed = "fully dynamic, no noise"
-    assert references(found, changed) == {"dense": "+10.0", "fully dynamic": "+0.0"}
-    expected = {"dense": "+15.0", changed: "+5.0", "PAD unit 0.5": "+0.0"}
-    assert references(found, "PAD unit 0.5, no noise") == expected
+    assert references(tables["short_budgets_paired"], "dense, epochs 4") == {"dense": "+0.0"}
 
 
-def test_a_recipe_stands_against_the_default_router_that_it_starts_from() -> None:
-    found = sections(Board(rows(), GROUNDS["short"], TEXTS), "short", [])["short_recipes_paired"]
-    changed = "fully dynamic, no noise, router_lr 10.0"
-    assert references(found, changed) == {"dense": "+10.0", "fully dynamic, no noise": "+0.0"}
-    expected = {"dense": "+15.0", changed: "+5.0", "PAD unit 0.5, no noise": "+0.0"}
-    assert references(found, "PAD unit 0.5, no noise, router_lr 10.0") == expected
-
-
-def test_another_budget_stands_against_other_networks_of_that_budget() -> None:
-    found = sections(Board(rows(), GROUNDS["short"], TEXTS), "short", [])["short_budgets_paired"]
-    dense, dynamic = "dense, epochs 4", "fully dynamic, no noise, epochs 4"
-    assert references(found, dense) == {"dense": "+0.0"}
-    assert references(found, dynamic) == {dense: "+10.0", "fully dynamic, no noise": "+0.0"}
-    expected = {dense: "+15.0", dynamic: "+5.0", "PAD unit 0.5, no noise": "+0.0"}
-    assert references(found, "PAD unit 0.5, no noise, epochs 4") == expected
+@pytest.mark.parametrize(
+    ("grid", "change", "base", "dense"),
+    [
+        ("router", ", no noise", "", "dense"),
+        ("recipes", ", no noise, router_lr 10.0", ", no noise", "dense"),
+        ("budgets", ", no noise, epochs 4", ", no noise", "dense, epochs 4"),
+    ],
+)
+def test_a_change_stands_against_the_others_that_can_have_it_and_what_it_starts_from(
+    grid: str, change: str, base: str, dense: str
+) -> None:
+    found = sections(Board(rows(), GROUNDS["short"], TEXTS), "short", [])[f"short_{grid}_paired"]
+    dynamic, pad = f"fully dynamic{change}", f"PAD unit 0.5{change}"
+    assert references(found, dynamic) == {dense: "+10.0", f"fully dynamic{base}": "+0.0"}
+    assert references(found, pad) == {dense: "+15.0", dynamic: "+5.0", f"PAD unit 0.5{base}": "+0.0"}
 
 
 def test_what_is_not_measured_yet_is_left_out() -> None:

@@ -13,6 +13,7 @@ from studies import one, running
 from studies.__main__ import main
 from studies.cell.code_version import code_version
 from studies.cell.settings import Cell
+from studies.cell.tasks import TASKS
 from studies.results import Row, append, read
 from studies.versions import finished
 from tests.studies.conftest import TINY, tiny_cell
@@ -37,7 +38,7 @@ def log(monkeypatch: pytest.MonkeyPatch) -> list[Cell]:
 
 
 def made_up(cell: Cell) -> Row:
-    return Row(cell, code_version(), {"metrics": {"combined_score": 0.5 + cell.learning_rate}})
+    return Row(cell, code_version(), {"metrics": {TASKS[cell.task].metric: 0.5 + cell.learning_rate}})
 
 
 @pytest.mark.parametrize("jobs", [1, 3])
@@ -84,6 +85,12 @@ def test_a_part_of_a_grid_can_be_run_by_the_words_of_its_cells(log: list[Cell], 
     assert [(cell.method, cell.ratio) for cell in log[3:]] == [("experts", 0.5)]
     with pytest.raises(PADNetError, match=r"no cell of the grid sizes has 'ratio 0.4': `list sizes` shows"):
         main(["run", "sizes", *where, "--only", "ratio 0.4"])
+
+
+def test_a_grid_that_a_task_cannot_have_is_empty_and_the_next_one_is_run(log: list[Cell], tmp_path: Path) -> None:
+    where = ["--tasks", "cifar10", "--output", str(tmp_path), "--data_dir", str(tmp_path)]
+    main(["run", "search", "router", "rates", *where])
+    assert [cell.method for cell in log] == ["dynamic"] * 3 + ["dense"] * 2
 
 
 @pytest.mark.slow
