@@ -18,8 +18,8 @@ class PADBertConfig(PADConfigMixin, BertConfig):
     Attributes beside BertConfig's and PADConfigMixin's:
         num_experts: E, copies of each dynamic feed-forward network (upstream: 8).
         num_experts_per_tok: K, experts that each token passes, 1 to E (upstream: 2).
-        moe_layers: indices of the layers that are dynamic; None for all. The last three of six were as good in
-            PAD by unit: docs/study.md, "Why not dense?".
+        moe_layers: indices of the layers that are dynamic; None for all. For PAD by unit the last three of six did
+            as well as all: docs/study.md, "Why not dense?".
         expert_dropout: dropout of the experts' inner activations in training (none upstream; Fedus et al. 2022, section
             2.4, fine-tune with 0.4).
         router_level: "token": every token has experts of its own (upstream); "sentence": all tokens of a sentence have
