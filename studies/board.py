@@ -23,6 +23,7 @@ class Board:
 
     def __init__(self, rows: Sequence[Row], ground: Ground, tasks: Sequence[str]) -> None:
         self.rows = {row.cell: row for row in rows}
+        self.searched = self.rows.keys() & {cell for task in tasks for cell in ground.search(task)}
         self.chosen: dict[str, Cell] = {}
         for task in tasks:
             try:

@@ -60,7 +60,7 @@ def _images(samples: int | None, epochs: int) -> dict[str, Any]:
 GROUNDS = {
     "short": Ground(
         {
-            "mrpc": _text(1200, 64, 2, 16),
+            "mrpc": _text(2400, 64, 2, 16),
             "cola": _text(None, 64, 2, 32),
             "stsb": _text(4000, 64, 2, 16),
             "sst2": _text(2500, 64, 2, 16),

@@ -5,7 +5,7 @@ from statistics import mean, stdev
 
 from benchmarks.results import table
 from studies.board import Board, title, unchanged, unique
-from studies.cell.settings import PARTITIONED
+from studies.cell.settings import PARTITIONED, Cell
 from studies.grids import DENSE, DYNAMIC, GRIDS, OF_ANY, OF_ANY_DYNAMIC, Variant, variants
 from studies.paired import Values, difference
 from studies.results import Row
@@ -116,12 +116,15 @@ def choice(board: Board) -> str:
 def origin(board: Board, others: Sequence[Row]) -> str:
     """How many rows there are, of which code, machines and versions; what is not as it should be, or is left out."""
     rows = board.rows.values()
+    idle = len(rows) - len(_told(board))
     places = {_place(row) for row in rows}
     codes = sorted({row.code for row in rows})
     hours = sum(row.values["processor_seconds"] for row in rows) / 3600
     text = f"Cells: {len(rows)}, of code {', '.join(codes)}, {hours:.1f} processor hours. " + "; ".join(sorted(places))
     if len(codes) > 1:
         text += ". These versions give the same results, as cells of each kind that were run with both show"
+    if idle:
+        text += f". In no table, as those of earlier budgets: {idle}"
     if disordered := board.disordered():
         text += f". Cells that saw the data in another order than the rest: {len(disordered)}"
     if others:
@@ -129,6 +132,13 @@ def origin(board: Board, others: Sequence[Row]) -> str:
         counts = ", ".join(f"{count} of code {code}" for code, count in left.items())
         text += f". Left out: {counts} (`--code` shows them)"
     return f"{text}."
+
+
+def _told(board: Board) -> set[Cell]:
+    """The cells that the report is made of: those of the search, and of the variants of all grids."""
+    found = [board.found(variant) for grid in GRIDS for variant in measured_variants(board, grid)]
+    reported = {row.cell for by_task in found for by_seed in by_task.values() for row in by_seed.values()}
+    return reported | board.searched
 
 
 def _place(row: Row) -> str:

@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -173,6 +174,15 @@ def test_without_rows_of_the_code_there_is_no_report(tmp_path: Path) -> None:
         append(tmp_path, row)
     with pytest.raises(PADNetError, match=r"of 0 versions of the code .* --code.* 0123456789ab \(18\)"):
         main(["report", "--output", str(tmp_path)])
+
+
+def test_rows_that_are_in_no_table_are_counted() -> None:
+    made = rows(tasks=["mrpc"])
+    assert "In no table" not in sections(Board(made, GROUNDS["short"], TEXTS), "short", [])["short_origin"]
+    earlier = [Row(replace(row.cell, train_samples=1234), row.code, row.values) for row in made[-2:]]
+    said = sections(Board([*made, *earlier], GROUNDS["short"], TEXTS), "short", [])["short_origin"]
+    assert f"Cells: {len({row.cell for row in made}) + 2}, " in said
+    assert "In no table, as those of earlier budgets: 2." in said
 
 
 def test_rows_that_saw_the_data_in_another_order_are_told() -> None:
