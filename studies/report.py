@@ -91,7 +91,7 @@ def _references(variant: Variant) -> list[Variant]:
 
     As it is: dense, fully dynamic and, where it has a static part, its like without one. With a change of the
     partition: itself unchanged. With a change that other networks can have too: those with the same change, and itself
-    unchanged.
+    unchanged. A partition by element against that by unit, too.
     """
     plain = unchanged(variant)
     method_alone = unchanged(plain)
@@ -104,6 +104,8 @@ def _references(variant: Variant) -> list[Variant]:
         found.append(plain)
     elif variant["method"] == PARTITIONED[0]:
         found.append({**plain, "method": PARTITIONED[1]})
+    if variant["method"] == PARTITIONED[0] and variant["granularity"] == "element":
+        found.append({**variant, "granularity": "unit"})
     return [other for other in found if other != variant]
 
 

@@ -70,6 +70,7 @@ def test_differences_are_paired_so_that_what_seeds_share_does_not_count() -> Non
     for names, points in {
         ("PAD unit 0.5", "fully dynamic"): "+5.0",
         ("PAD element 0.5", "pruned element 0.5"): "+25.0",
+        ("PAD element 0.5", "PAD unit 0.5"): "+0.0",
         ("fully dynamic", "dense"): "+10.0",
     }.items():
         assert found[names] == [*[points] * 5, f"{points} to {points}", "12"]
