@@ -25,7 +25,8 @@ class PADBertConfig(PADConfigMixin, BertConfig):
         router_level: "token": every token has experts of its own (upstream); "sentence": all tokens of a sentence have
             the same ones (Kudugunta et al. 2021).
         router_noise: whether training adds learned noise to the router's logits (upstream: yes; without it fully
-            dynamic networks gain and those partitioned by unit stay level: docs/study.md, "Another router").
+            dynamic networks and those partitioned by element gain, those by unit stay level: docs/study.md, "Another
+            router").
         router_noise_epsilon: least standard deviation of that noise (upstream: 1e-2).
         router_init_std: standard deviation of the router's initial weights (upstream: 0, which needs the noise: without
             it all tokens would begin with the same experts).
