@@ -66,7 +66,7 @@ def _spread(values: Values, task: str) -> str:
 
 
 def paired_table(board: Board, measured: Sequence[Variant]) -> str:
-    """Differences in points by task, seed by seed, and over all tasks with 95 % bootstrap intervals over seeds."""
+    """Differences in points, seed by seed, on each task and over those that both have, with bootstrap intervals."""
     tasks, rows = board.tasks_of(measured), []
     for variant in measured:
         for reference in _references(variant):
@@ -75,8 +75,10 @@ def paired_table(board: Board, measured: Sequence[Variant]) -> str:
             if found is not None:
                 names = (title(one, board.tasks[0]) for one in (variant, reference))
                 by_task = [_difference_on(task, values, others) for task in tasks]
-                average = f"{found.mean:+.1f}" if all(by_task) and len(tasks) > 1 else ""
-                interval = f"{found.low:+.1f} to {found.high:+.1f}" if all(by_task) and found.low is not None else ""
+                shared = sum(map(bool, by_task))
+                average = f"{found.mean:+.1f}" if shared > 1 else ""
+                average += f" (of {shared})" if 1 < shared < len(tasks) else ""
+                interval = "" if found.low is None else f"{found.low:+.1f} to {found.high:+.1f}"
                 rows.append((*names, *by_task, average, interval, str(found.num_pairs)))
     return _filled_columns(("method", "against", *tasks, "average", "95 %", "pairs"), rows)
 

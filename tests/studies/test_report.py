@@ -109,6 +109,18 @@ def test_a_change_stands_against_the_others_that_can_have_it_and_what_it_starts_
     assert references(found, pad) == {dense: "+15.0", dynamic: "+5.0", f"PAD unit 0.5{base}": "+0.0"}
 
 
+def test_an_average_says_if_it_is_over_fewer_tasks_than_the_table_has() -> None:
+    quiet, tasks = {"method": "dynamic", "router_noise": False}, ["mrpc", "cola", "stsb"]
+    for missing, average in ((["stsb"], "+5.0 (of 2)"), (["cola", "stsb"], "")):
+        made = [
+            row
+            for row in rows(tasks=tasks, grids=["headline", "router"])
+            if row.cell.task not in missing or not quiet.items() <= row.cell.changed().items()
+        ]
+        paired = sections(Board(made, GROUNDS["short"], TEXTS), "short", [])["short_router_paired"]
+        assert references(paired, "PAD unit 0.5, no noise")["fully dynamic, no noise"] == average
+
+
 def test_what_is_not_measured_yet_is_left_out() -> None:
     made = [row for row in rows(tasks=["mrpc", "cola"], grids=["headline"]) if row.cell.seed < 2]
     made = [row for row in made if (row.cell.task, row.cell.method) != ("cola", "pad")]
