@@ -23,7 +23,7 @@ class Board:
 
     def __init__(self, rows: Sequence[Row], ground: Ground, tasks: Sequence[str]) -> None:
         self.rows = {row.cell: row for row in rows}
-        self.searched = self.rows.keys() & {cell for task in tasks for cell in ground.search(task)}
+        self.searched = {cell for task in tasks for cell in ground.search(task)}
         self.chosen: dict[str, Cell] = {}
         for task in tasks:
             try:
@@ -49,6 +49,11 @@ class Board:
                 first = orders.setdefault(Cell(method="dense", learning_rate=0, **steps), row.values["data_order"])
                 found += [cell] if row.values["data_order"] != first else []
         return found
+
+    def unlisted(self, variants: Sequence[Variant]) -> set[Cell]:
+        """Cells neither of these methods nor of the search, such as those of earlier budgets."""
+        found = [rows for variant in variants for rows in self.found(variant).values()]
+        return self.rows.keys() - self.searched - {row.cell for rows in found for row in rows.values()}
 
     @cached_property
     def _by_method(self) -> dict[Cell, dict[int, Row]]:

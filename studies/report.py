@@ -1,11 +1,12 @@
 """Results as Markdown: a table for each grid, differences with intervals, and where it all comes from."""
 
 from collections.abc import Sequence
+from itertools import chain
 from statistics import mean, stdev
 
 from benchmarks.results import table
 from studies.board import Board, title, unchanged, unique
-from studies.cell.settings import PARTITIONED, Cell
+from studies.cell.settings import PARTITIONED
 from studies.grids import DENSE, DYNAMIC, GRIDS, OF_ANY, OF_ANY_DYNAMIC, Variant, variants
 from studies.paired import Values, difference
 from studies.results import Row
@@ -14,16 +15,15 @@ from studies.routing import routed, routing_table
 
 def sections(board: Board, prefix: str, others: Sequence[Row]) -> dict[str, str]:
     """Markdown by name, after the prefix: origin, the search's choice, each grid with rows, its `_paired`, routing."""
-    found = {f"{prefix}_origin": origin(board, others)}
+    measured = {grid: measured_variants(board, grid) for grid in GRIDS}
+    found = {f"{prefix}_origin": origin(board, list(chain(*measured.values())), others)}
     if board.tasks:
         found[f"{prefix}_choice"] = choice(board)
-    for grid in GRIDS:
-        measured = measured_variants(board, grid)
-        if measured:
-            found[f"{prefix}_{grid}"] = grid_table(board, measured)
-            found[f"{prefix}_{grid}_paired"] = paired_table(board, measured)
-    measured = [variant for grid in ("headline", "router", "recipes") for variant in measured_variants(board, grid)]
-    if with_routers := routed(board, measured):
+    for grid, of_grid in measured.items():
+        if of_grid:
+            found[f"{prefix}_{grid}"] = grid_table(board, of_grid)
+            found[f"{prefix}_{grid}_paired"] = paired_table(board, of_grid)
+    if with_routers := routed(board, [*measured["headline"], *measured["router"], *measured["recipes"]]):
         found[f"{prefix}_routing"] = routing_table(board, with_routers)
     return found
 
@@ -117,18 +117,17 @@ def choice(board: Board) -> str:
     return table(("task", "learning rate", "epochs"), rows)
 
 
-def origin(board: Board, others: Sequence[Row]) -> str:
+def origin(board: Board, measured: Sequence[Variant], others: Sequence[Row]) -> str:
     """How many rows there are, of which code, machines and versions; what is not as it should be, or is left out."""
     rows = board.rows.values()
-    idle = len(rows) - len(_told(board))
     places = {_place(row) for row in rows}
     codes = sorted({row.code for row in rows})
     hours = sum(row.values["processor_seconds"] for row in rows) / 3600
     text = f"Cells: {len(rows)}, of code {', '.join(codes)}, {hours:.1f} processor hours. " + "; ".join(sorted(places))
     if len(codes) > 1:
         text += ". These versions give the same results, as cells of each kind that were run with both show"
-    if idle:
-        text += f". In no table, as those of earlier budgets: {idle}"
+    if unlisted := board.unlisted(measured):
+        text += f". In no table, as those of earlier budgets: {len(unlisted)}"
     if disordered := board.disordered():
         text += f". Cells that saw the data in another order than the rest: {len(disordered)}"
     if others:
@@ -136,13 +135,6 @@ def origin(board: Board, others: Sequence[Row]) -> str:
         counts = ", ".join(f"{count} of code {code}" for code, count in left.items())
         text += f". Left out: {counts} (`--code` shows them)"
     return f"{text}."
-
-
-def _told(board: Board) -> set[Cell]:
-    """The cells that the report is made of: those of the search, and of the variants of all grids."""
-    found = [board.found(variant) for grid in GRIDS for variant in measured_variants(board, grid)]
-    reported = {row.cell for by_task in found for by_seed in by_task.values() for row in by_seed.values()}
-    return reported | board.searched
 
 
 def _place(row: Row) -> str:
