@@ -1,7 +1,7 @@
 """What is trained on how much: the budget of every task, the same for all methods.
 
-"short" is for a CPU: a fully dynamic cell on CoLA, its dearest task, took eight to ten minutes of one core of a busy
-machine, the other texts four to five. "full" is for a GPU; nobody has run it yet.
+"short" is for a CPU: a fully dynamic cell took seven to ten minutes of one core on MRPC, CoLA and STS-B, two to five on
+SST-2. "full" is for a GPU; nobody has run it yet.
 """
 
 from dataclasses import dataclass
