@@ -107,11 +107,6 @@ def title(variant: Variant, task: str) -> str:
     return ", ".join([text, *(["no noise"] if quiet else []), *changes])
 
 
-def unique(variants: Sequence[Variant]) -> list[Variant]:
-    """The first of each, in their order."""
-    return [variant for number, variant in enumerate(variants) if variant not in variants[:number]]
-
-
 def unchanged(variant: Variant) -> Variant:
     """The method alone, or with the default router if that is not all that the variant changes."""
     form = {name: value for name, value in variant.items() if name in _FORM}

@@ -32,6 +32,11 @@ DEFAULT_ROUTER: Variant = {"router_noise": False, "router_init_std": 0.05}
 the same experts then."""
 
 
+def unique(variants: Sequence[Variant]) -> list[Variant]:
+    """The first of each, in their order."""
+    return [variant for number, variant in enumerate(variants) if variant not in variants[:number]]
+
+
 def _headline(ratio: float) -> list[Variant]:
     pad_unit, pad_element = ({"method": "pad", "ratio": ratio, "granularity": granularity} for granularity in FORMS)
     return [DENSE, DYNAMIC, pad_unit, pad_element, {**pad_element, "method": "prune"}]
@@ -43,12 +48,18 @@ def _paper(chosen: Cell) -> list[Variant]:
 
 
 def _sizes(chosen: Cell) -> list[Variant]:
-    """Other ratios, pruning by unit, and whole experts less for the same stored size."""
+    """Other ratios, pruning by unit, whole experts less for the same stored size; with the default router, too."""
     known = _paper(chosen)
     fewer = [{"method": method, "ratio": r} for method in ("experts", "experts_used") for r in RATIOS]
     others = [variant for ratio in RATIOS for variant in _headline(ratio)[2:] if variant not in known]
     units = [{"method": "prune", "ratio": r, "granularity": "unit"} for r in RATIOS]
-    return [*fewer, *others, *units]
+    usual = [{**variant, **DEFAULT_ROUTER} for variant in [*fewer, *others] if variant["method"] != "prune"]
+    return [*fewer, *others, *units, *usual]
+
+
+def _partitioned(chosen: Cell) -> list[Variant]:
+    """PAD by unit and element, with each router."""
+    return unique([*_paper(chosen)[2:4], *_usual(chosen)[2:]])
 
 
 def _choices(chosen: Cell) -> list[Variant]:
@@ -59,7 +70,7 @@ def _choices(chosen: Cell) -> list[Variant]:
         {"static_branch": "keep"},
         {"scope": "layer"},
     ]
-    return [{**variant, **change} for change in changes for variant in _paper(chosen)[2:4]]
+    return [{**variant, **change} for change in changes for variant in _partitioned(chosen)]
 
 
 def _scales(chosen: Cell) -> list[Variant]:
@@ -69,7 +80,7 @@ def _scales(chosen: Cell) -> list[Variant]:
         {"phi_lr": 10.0},
         {"phi_lr": 100.0},
     ]
-    return [{**variant, **change} for change in changes for variant in _paper(chosen)[2:4]]
+    return [{**variant, **change} for change in changes for variant in _partitioned(chosen)]
 
 
 def _recipes(chosen: Cell) -> list[Variant]:
@@ -85,7 +96,7 @@ def _recipes(chosen: Cell) -> list[Variant]:
         {"router_level": "sentence"},
         {"expert_dropout": 0.4},
     ]
-    return [{**variant, **change} for change in changes for variant in _usual(chosen)[1:3]]
+    return [{**variant, **change} for change in changes for variant in _usual(chosen)[1:]]
 
 
 def _router(chosen: Cell) -> list[Variant]:
@@ -109,7 +120,7 @@ def _budgets(chosen: Cell) -> list[Variant]:
     changes: list[Variant] = [{"epochs": 2 * chosen.epochs}]
     if chosen.train_samples is not None:
         changes.append({"train_samples": 2 * chosen.train_samples})
-    return [{**variant, **change} for change in changes for variant in _usual(chosen)[:3]]
+    return [{**variant, **change} for change in changes for variant in _usual(chosen)]
 
 
 def _rates(chosen: Cell) -> list[Variant]:

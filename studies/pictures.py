@@ -8,8 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from studies.board import Board, title, unique
-from studies.grids import FORMS, RATIOS, Variant
+from studies.board import Board, title
+from studies.grids import FORMS, RATIOS, Variant, unique
 from studies.report import measured_variants
 
 _COLORS = {

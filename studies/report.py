@@ -5,9 +5,9 @@ from itertools import chain
 from statistics import mean, stdev
 
 from benchmarks.results import table
-from studies.board import Board, title, unchanged, unique
+from studies.board import Board, title, unchanged
 from studies.cell.settings import PARTITIONED
-from studies.grids import DENSE, DYNAMIC, GRIDS, OF_ANY, OF_ANY_DYNAMIC, Variant, variants
+from studies.grids import DENSE, DYNAMIC, GRIDS, OF_ANY, OF_ANY_DYNAMIC, Variant, unique, variants
 from studies.paired import Values, difference
 from studies.results import Row
 from studies.routing import routed, routing_table
@@ -93,7 +93,7 @@ def _references(variant: Variant) -> list[Variant]:
 
     As it is: dense, fully dynamic and, where it has a static part, its like without one. With a change of the
     partition: itself unchanged. With a change that other networks can have too: those with the same change, and itself
-    unchanged. A partition by element against that by unit, too.
+    unchanged. A partition, too, against whole experts of its size, and by element against by unit.
     """
     plain = unchanged(variant)
     method_alone = unchanged(plain)
@@ -106,8 +106,9 @@ def _references(variant: Variant) -> list[Variant]:
         found.append(plain)
     elif variant["method"] == PARTITIONED[0]:
         found.append({**plain, "method": PARTITIONED[1]})
-    if variant["method"] == PARTITIONED[0] and variant["granularity"] == "element":
-        found.append({**variant, "granularity": "unit"})
+    if variant["method"] == PARTITIONED[0]:
+        of_its_size = {name: value for name, value in variant.items() if name != "granularity"}
+        found += [{**of_its_size, "method": "experts"}, {**variant, "granularity": "unit"}]
     return [other for other in found if other != variant]
 
 

@@ -71,6 +71,7 @@ def test_differences_are_paired_so_that_what_seeds_share_does_not_count() -> Non
         ("PAD unit 0.5", "fully dynamic"): "+5.0",
         ("PAD element 0.5", "pruned element 0.5"): "+25.0",
         ("PAD element 0.5", "PAD unit 0.5"): "+0.0",
+        ("PAD element 0.5", "5 experts (for 0.5)"): "+10.0",
         ("fully dynamic", "dense"): "+10.0",
     }.items():
         assert found[names] == [*[points] * 5, f"{points} to {points}", "12"]
@@ -106,7 +107,8 @@ def test_a_change_stands_against_the_others_that_can_have_it_and_what_it_starts_
     found = sections(Board(rows(), GROUNDS["short"], TEXTS), "short", [])[f"short_{grid}_paired"]
     dynamic, pad = f"fully dynamic{change}", f"PAD unit 0.5{change}"
     assert references(found, dynamic) == {dense: "+10.0", f"fully dynamic{base}": "+0.0"}
-    assert references(found, pad) == {dense: "+15.0", dynamic: "+5.0", f"PAD unit 0.5{base}": "+0.0"}
+    of_its_size = {"5 experts (for 0.5), no noise": "+10.0"} if grid == "router" else {}
+    assert references(found, pad) == {dense: "+15.0", dynamic: "+5.0", f"PAD unit 0.5{base}": "+0.0", **of_its_size}
 
 
 def test_an_average_says_if_it_is_over_fewer_tasks_than_the_table_has() -> None:

@@ -81,8 +81,8 @@ def test_the_search_is_run_before_what_depends_on_it(
 def test_a_part_of_a_grid_can_be_run_by_the_words_of_its_cells(log: list[Cell], tmp_path: Path) -> None:
     where = ["--tasks", "mrpc", "--output", str(tmp_path), "--data_dir", str(tmp_path)]
     main(["run", "search", *where])
-    main(["run", "sizes", *where, "--only", "method experts,", "ratio 0.5"])
-    assert [(cell.method, cell.ratio) for cell in log[3:]] == [("experts", 0.5)]
+    main(["run", "sizes", *where, "--only", "method experts,", "ratio 0.5, router_noise False"])
+    assert [(cell.method, cell.ratio, cell.router_noise) for cell in log[3:]] == [("experts", 0.5, False)]
     with pytest.raises(PADNetError, match=r"no cell of the grid sizes has 'ratio 0.4': `list sizes` shows"):
         main(["run", "sizes", *where, "--only", "ratio 0.4"])
 
