@@ -1,6 +1,7 @@
 """Pictures of the results: metric against stored size, metric against dynamic ratio, and what IMP chose by layer."""
 
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 from statistics import mean, stdev
 
@@ -9,7 +10,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from studies.board import Board, title
-from studies.grids import FORMS, RATIOS, Variant, unique
+from studies.grids import DEFAULT_ROUTER, DENSE, DYNAMIC, FORMS, RATIOS, Variant, unique
 from studies.report import measured_variants
 
 _COLORS = {
@@ -67,26 +68,28 @@ def _size(axes: Axes, board: Board, task: str) -> None:
 
 def _ratio(axes: Axes, board: Board, task: str) -> None:
     """Partitioned and pruned networks over the dynamic ratio, between dense (0) and fully dynamic (1)."""
-    for place, method in enumerate(("dense", "dynamic")):
-        if task in board.values({"method": method}):
-            _point(axes, board, task, {"method": method}, place)
-    for method in ("pad", "prune"):
-        for form in FORMS:
-            line = [{"method": method, "ratio": ratio, "granularity": form} for ratio in RATIOS]
-            line = [variant for variant in line if task in board.values(variant)]
-            ratios = [variant["ratio"] for variant in line]
-            means = [mean(board.values(variant)[task].values()) for variant in line]
-            if line:
-                axes.plot(ratios, means, _STYLES[form][1], color=_COLORS[method], linewidth=1)
-                for variant in line:
-                    _point(axes, board, task, variant, variant["ratio"])
-    axes.set(xlabel="dynamic ratio", ylabel="metric, points", xlim=(-0.05, 1.05))
+    for place, variant in ((0, DENSE), (0.99, DYNAMIC), (1.01, {**DYNAMIC, **DEFAULT_ROUTER})):
+        if task in board.found(variant):
+            _point(axes, board, task, variant, place)
+    lines = [(method, router) for method in ("pad", "prune") for router in ({}, DEFAULT_ROUTER)]
+    for number, ((method, router), form) in enumerate(product(lines, FORMS)):
+        line = [{"method": method, "ratio": ratio, "granularity": form, **router} for ratio in RATIOS]
+        line = [variant for variant in line if task in board.found(variant)]
+        places = [variant["ratio"] + 0.012 * (number - 2) for variant in line]
+        means = [mean(board.values(variant)[task].values()) for variant in line]
+        axes.plot(places, means, _STYLES[form][1], color=_COLORS[method], linewidth=1)
+        for variant, place in zip(line, places, strict=True):
+            _point(axes, board, task, variant, place)
+    axes.set(xlabel="dynamic ratio (equal ones drawn apart)", ylabel="metric, points", xlim=(-0.05, 1.06))
 
 
 def _point(axes: Axes, board: Board, task: str, variant: Variant, place: float) -> None:
     """Mean and standard deviation of a method, named without its ratio; a triangle for a router without noise."""
     values = list(board.values(variant)[task].values())
     method, form = variant["method"], variant.get("granularity", "")
+    name = title(variant, task).replace(f" {variant.get('ratio')}", "")
+    if method in _OF_COPIES:
+        name = ", ".join([_OF_COPIES[method], *name.split(", ")[1:]])
     axes.errorbar(
         place,
         mean(values),
@@ -96,7 +99,7 @@ def _point(axes: Axes, board: Board, task: str, variant: Variant, place: float) 
         markerfacecolor="white" if form == "element" else None,
         markersize=5,
         capsize=2,
-        label=_OF_COPIES.get(method) or title(variant, task).replace(f" {variant.get('ratio')}", ""),
+        label=name,
     )
 
 
