@@ -53,8 +53,8 @@ def _sizes(chosen: Cell) -> list[Variant]:
     fewer = [{"method": method, "ratio": r} for method in ("experts", "experts_used") for r in RATIOS]
     others = [variant for ratio in RATIOS for variant in _headline(ratio)[2:] if variant not in known]
     units = [{"method": "prune", "ratio": r, "granularity": "unit"} for r in RATIOS]
-    usual = [{**variant, **DEFAULT_ROUTER} for variant in [*fewer, *others] if variant["method"] != "prune"]
-    return [*fewer, *others, *units, *usual]
+    unpruned = [variant for variant in [*fewer, *others] if variant["method"] != "prune"]
+    return [*fewer, *others, *units, *_with_default_router(unpruned)]
 
 
 def _partitioned(chosen: Cell) -> list[Variant]:
@@ -102,17 +102,17 @@ def _recipes(chosen: Cell) -> list[Variant]:
 def _router(chosen: Cell) -> list[Variant]:
     """The default router, and how much of its difference to the paper's is where it starts."""
     started = [{**variant, "router_init_std": 0.05} for variant in _paper(chosen)[1:3]]
-    return [*_with_default_router(chosen), *started]
+    return [*_with_default_router(_paper(chosen)[1:4]), *started]
 
 
-def _with_default_router(chosen: Cell) -> list[Variant]:
-    """The headline's fully dynamic network and PAD by unit and element."""
-    return [{**variant, **DEFAULT_ROUTER} for variant in _paper(chosen)[1:4]]
+def _with_default_router(variants: Sequence[Variant]) -> list[Variant]:
+    return [{**variant, **DEFAULT_ROUTER} for variant in variants]
 
 
 def _usual(chosen: Cell) -> list[Variant]:
     """The headline's networks as the package sets them up by default, without pruning; images have no router."""
-    return [DENSE, *_with_default_router(chosen)] if chosen.task in TEXTS else _paper(chosen)[:4]
+    dense, *dynamic = _paper(chosen)[:4]
+    return [dense, *(_with_default_router(dynamic) if chosen.task in TEXTS else dynamic)]
 
 
 def _budgets(chosen: Cell) -> list[Variant]:

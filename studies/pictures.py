@@ -71,7 +71,7 @@ def _ratio(axes: Axes, board: Board, task: str) -> None:
     for place, variant in ((0, DENSE), (0.99, DYNAMIC), (1.01, {**DYNAMIC, **DEFAULT_ROUTER})):
         if task in board.found(variant):
             _point(axes, board, task, variant, place)
-    lines = [(method, router) for method in ("pad", "prune") for router in ({}, DEFAULT_ROUTER)]
+    lines = (("pad", {}), ("pad", DEFAULT_ROUTER), ("prune", {}))
     for number, ((method, router), form) in enumerate(product(lines, FORMS)):
         line = [{"method": method, "ratio": ratio, "granularity": form, **router} for ratio in RATIOS]
         line = [variant for variant in line if task in board.found(variant)]
