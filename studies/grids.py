@@ -66,7 +66,9 @@ def _choices(chosen: Cell) -> list[Variant]:
     """How IMP chooses."""
     changes = [
         *({"criterion": name} for name in ("random", "magnitude")),
+        {"criterion": "disagreement", "rounds": 1},  # see its docstring: it does not mean networks that lack something
         *({"rounds": rounds} for rounds in (1, 10)),
+        {"batches": 64},
         {"static_branch": "keep"},
         {"scope": "layer"},
     ]

@@ -49,7 +49,8 @@ def _copies(cell: Cell) -> dict[str, Any]:
         return {option: fewer_copies(copies, cell.ratio) if cell.method == "experts" else copies}
     return {
         option: copies, "dynamic_ratio": cell.ratio, "granularity": cell.granularity, "imp_criterion": cell.criterion,
-        "imp_rounds": cell.rounds, "imp_scope": cell.scope, "imp_static_branch": cell.static_branch,
+        "imp_rounds": cell.rounds, "imp_batches": cell.batches, "imp_scope": cell.scope,
+        "imp_static_branch": cell.static_branch,
     }  # fmt: skip
 
 

@@ -12,7 +12,7 @@ Method = Literal["dense", "dynamic", "pad", "prune", "experts", "experts_used"]
 Scales = Literal["learned", "fixed", "dynamic", "static"]
 
 PARTITIONED = ("pad", "prune")
-_OF_PARTITION = ("granularity", "criterion", "rounds", "scope", "static_branch", "scales")
+_OF_PARTITION = ("granularity", "criterion", "rounds", "batches", "scope", "static_branch", "scales")
 OF_BERT = ("moe_layers", "expert_dropout", "router_level", "router_noise", "router_init_std", "balance_loss_coef")
 """Fields of a cell that are fields of PADBertConfig."""
 
@@ -27,7 +27,8 @@ class Cell:
             static part that is zero and stays so; "experts", whole copies fewer from the start; "experts_used", all
             copies in training, then only the most used ones.
         ratio: dynamic ratio; of "experts" and "experts_used" that of the partition whose stored size they match.
-        granularity, criterion, rounds, scope, static_branch: fields of PartitionConfig.
+        granularity, criterion, rounds, batches, scope, static_branch: fields of PartitionConfig; a criterion of the
+            study's own is in studies/cell/criteria.py.
         scales: which scale factors are learned: both from one phi, as in the paper ("learned"), none ("fixed", both 1),
             or one of them, the other being 1.
         seed: of initialisation, data order, dropout, noise and partition.
@@ -53,6 +54,7 @@ class Cell:
     granularity: Literal["element", "unit"] = "element"
     criterion: str = "snip"
     rounds: int = 3
+    batches: int = 8
     scope: Literal["global", "layer"] = "global"
     static_branch: Literal["drop", "keep"] = "drop"
     scales: Scales = "learned"
