@@ -63,16 +63,17 @@ def _partitioned(chosen: Cell) -> list[Variant]:
 
 
 def _choices(chosen: Cell) -> list[Variant]:
-    """How IMP chooses."""
+    """How IMP chooses; and what it is worth where the rest is missing, not static."""
     changes = [
         *({"criterion": name} for name in ("random", "magnitude")),
-        {"criterion": "disagreement", "rounds": 1},  # see its docstring: it does not mean networks that lack something
+        {"criterion": "disagreement", "rounds": 1},  # what is static is not missing: later rounds would score the same
         *({"rounds": rounds} for rounds in (1, 10)),
         {"batches": 64},
         {"static_branch": "keep"},
         {"scope": "layer"},
     ]
-    return [{**variant, **change} for change in changes for variant in _partitioned(chosen)]
+    missing = {**_paper(chosen)[4], "criterion": "random"}
+    return [*({**variant, **change} for change in changes for variant in _partitioned(chosen)), missing]
 
 
 def _scales(chosen: Cell) -> list[Variant]:
