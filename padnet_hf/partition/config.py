@@ -24,9 +24,9 @@ class PartitionConfig:
             whole hidden neurons or output channels; saves multiply-adds too. With the default router both are level on
             the mean of four GLUE tasks (docs/study.md, "Another router").
         criterion: "snip" (the paper's), "magnitude", "random" or a name given to `register_criterion`. On CIFAR-10 all
-            three are within the noise of a seed; on SST-2, by unit with the paper's router, magnitude is 2.2 points
-            below snip, random 1.0; on four GLUE tasks, by element with the default router, random is 0.5 below (all of
-            one seed: docs/study.md, "How IMP chooses").
+            three are within the noise of a seed (one seed); on four GLUE tasks with the default router random is level
+            with snip, by element and by unit (three seeds: docs/study.md, "How IMP chooses"). On SST-2, by unit with
+            the paper's router, magnitude is 2.2 points below snip, random 1.0 (one seed).
         num_rounds: T, rounds of scoring and selecting; the dynamic share falls towards kappa from round to round. 3 is
             ours; 1 and 10 are as good on CIFAR-10, and +0.3 and -0.3 points on SST-2.
         schedule: "exponential" (the paper's): kappa ** (t / T) after round t. "linear": 1 - (1 - kappa) * t / T.
