@@ -104,10 +104,12 @@ def _point(axes: Axes, board: Board, task: str, variant: Variant, place: float) 
 
 
 def _layers(axes: Axes, board: Board, task: str) -> None:
-    """The dynamic ratio that IMP gave every layer, the first seed's, by rounds and granularity."""
+    """The dynamic ratio that IMP gave every layer, the first seed's, by rounds, granularity and what it looked for."""
+    shown = {"method", "ratio", "granularity", "rounds", "criterion", *DEFAULT_ROUTER}
     for variant in unique(measured_variants(board, "headline") + measured_variants(board, "choices")):
         rows = board.found(variant).get(task)
-        if rows and variant["method"] == "pad" and set(variant) <= {"method", "ratio", "granularity", "rounds"}:
+        looks = variant.get("criterion") in (None, "disagreement")
+        if rows and variant["method"] == "pad" and set(variant) <= shown and looks:
             ratios = list(rows[min(rows)].values["layer_ratios"].values())
             marker, line = _STYLES[variant["granularity"]]
             axes.plot(range(1, len(ratios) + 1), ratios, line, marker=marker, markersize=4, label=title(variant, task))
