@@ -34,8 +34,8 @@ class PartitionConfig:
             every weight of it, if the granularity is "element"); as good on CIFAR-10, -0.2 points on SST-2.
         static_branch: what an element already static counts for in later rounds. "drop" (the paper's): nothing.
             "keep": the static value it would get; as good on CIFAR-10, +0.3 points on SST-2.
-        num_batches: batches scored in every round (the same ones); with several processes, on each process. 8 is ours,
-            and not held against other numbers yet.
+        num_batches: batches scored in every round (the same ones); with several processes, on each process. 8 is ours;
+            64 are as good on CoLA, by unit with the default router (three seeds, in the same place).
         seed: of everything random: the criterion "random", and the choice of calibration batches where the caller
             draws them with it.
     """
