@@ -108,8 +108,8 @@ def _layers(axes: Axes, board: Board, task: str) -> None:
     shown = {"method", "ratio", "granularity", "rounds", "criterion", *DEFAULT_ROUTER}
     for variant in unique(measured_variants(board, "headline") + measured_variants(board, "choices")):
         rows = board.found(variant).get(task)
-        looks = variant.get("criterion") in (None, "disagreement")
-        if rows and variant["method"] == "pad" and set(variant) <= shown and looks:
+        criterion = variant.get("criterion", "snip")
+        if rows and variant["method"] == "pad" and set(variant) <= shown and criterion in ("snip", "disagreement"):
             ratios = list(rows[min(rows)].values["layer_ratios"].values())
             marker, line = _STYLES[variant["granularity"]]
             axes.plot(range(1, len(ratios) + 1), ratios, line, marker=marker, markersize=4, label=title(variant, task))
