@@ -24,9 +24,9 @@ class PartitionConfig:
             whole hidden neurons or output channels; saves multiply-adds too. With the default router both are level on
             the mean of four GLUE tasks (docs/study.md, "Another router").
         criterion: "snip" (the paper's), "magnitude", "random" or a name given to `register_criterion`. On CIFAR-10 all
-            three are within the noise of a seed (one seed); on four GLUE tasks with the default router random is level
-            with snip, by element and by unit (three seeds: docs/study.md, "How IMP chooses"). On SST-2, by unit with
-            the paper's router, magnitude is 2.2 points below snip, random 1.0 (one seed).
+            three are within the noise of a seed; on SST-2, with the paper's router, magnitude is 2.2 points below snip,
+            random 1.0; on four GLUE tasks with the default router random is level with snip, by element and by unit
+            (three seeds).
         num_rounds: T, rounds of scoring and selecting; the dynamic share falls towards kappa from round to round. 3 is
             ours; 1 and 10 are as good on CIFAR-10, and +0.3 and -0.3 points on SST-2.
         schedule: "exponential" (the paper's): kappa ** (t / T) after round t. "linear": 1 - (1 - kappa) * t / T.
@@ -35,7 +35,7 @@ class PartitionConfig:
         static_branch: what an element already static counts for in later rounds. "drop" (the paper's): nothing.
             "keep": the static value it would get; as good on CIFAR-10, +0.3 points on SST-2.
         num_batches: batches scored in every round (the same ones); with several processes, on each process. 8 is ours;
-            64 are as good on CoLA, by unit with the default router (three seeds, in the same place).
+            64 are as good on CoLA, by unit with the default router (three seeds).
         seed: of everything random: the criterion "random", and the choice of calibration batches where the caller
             draws them with it.
     """
