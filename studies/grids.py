@@ -66,7 +66,7 @@ def _choices(chosen: Cell) -> list[Variant]:
     """How IMP chooses; and what it is worth where the rest is missing, not static."""
     changes = [
         *({"criterion": name} for name in ("random", "magnitude")),
-        {"criterion": "disagreement", "rounds": 1},  # what is static is not missing: later rounds would score the same
+        {"criterion": "disagreement", "rounds": 1},  # later ones would score as if the static part were missing
         *({"rounds": rounds} for rounds in (1, 10)),
         {"batches": 64},
         {"static_branch": "keep"},
