@@ -10,13 +10,13 @@ from typing import Any
 from torch import nn
 from transformers import Trainer, TrainingArguments
 
+import studies.cell.criteria  # noqa: F401 (registers its criteria)
 from padnet_hf.jobs.partition_options import partition_config
 from padnet_hf.jobs.trainer_steps import train
 from padnet_hf.partition.layer import pad_weights
 from padnet_hf.partition.report import report
 from padnet_hf.training.calibration import CalibrationBatches
 from studies.cell.arguments import arguments, fewer_copies
-from studies.cell.criteria import disagreement  # noqa: F401 (registered by being imported)
 from studies.cell.data_order import fix_data_order
 from studies.cell.experts import counted_usage, keep_most_used
 from studies.cell.methods import after_partition, set_learning_rates, stored_size
