@@ -71,13 +71,13 @@ GROUNDS = {
     ),
     "full": Ground(
         {
-            "mrpc": _text(None, 128, 3, 32),
-            "cola": _text(None, 128, 3, 32),
-            "stsb": _text(None, 128, 3, 32),
-            "sst2": _text(None, 128, 1, 32),
+            "mrpc": _text(None, 128, 5, 32),
+            "cola": _text(None, 128, 5, 32),
+            "stsb": _text(None, 128, 5, 32),
+            "sst2": _text(None, 128, 1, 64),
             "cifar10": _images(None, 15),
             "fashion_mnist": _images(None, 15),
         },
-        epochs=(1, 2),
+        epochs=(1,),
     ),
 }

@@ -49,11 +49,12 @@ def run_missing(cells: Sequence[Cell], data_dir: Path, output: Path, jobs: int, 
 def run_alone(cell: Cell, data_dir: Path, output: Path, log: Path) -> int:
     """Exit status of a new process that runs the cell."""
     words = [json.dumps(cell.to_json()), str(data_dir.resolve()), str(output.resolve())]
+    folders = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     with log.open("w") as file:
         return subprocess.run(
             [sys.executable, "-m", "studies.one", *words],
             cwd=ROOT,
-            env={**os.environ, **_ENVIRONMENT, "PYTHONPATH": str(ROOT)},
+            env={**os.environ, **_ENVIRONMENT, "PYTHONPATH": os.pathsep.join(folders)},
             stdout=file,
             stderr=subprocess.STDOUT,
             check=False,
