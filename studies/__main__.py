@@ -19,19 +19,19 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from benchmarks.device import device
 from benchmarks.report import as_document, fill
 from padnet_hf import PADNetError
-from studies.board import Board
 from studies.cell.code_version import code_version
 from studies.cell.settings import Cell
 from studies.cell.tasks import TASKS
 from studies.grids import FAMILIES, GRIDS, TEXTS, expand
 from studies.grounds import GROUNDS
 from studies.pictures import draw_all
-from studies.report import sections
+from studies.report import board_of, sections
 from studies.results import RESULTS, Row, metric, read
 from studies.running import run_missing
-from studies.versions import cheapest_of_each_kind, differing, finished, same
+from studies.versions import cheapest_of_each_kind, device_of, differing, finished, same
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -96,10 +96,12 @@ def confirm(options: argparse.Namespace) -> None:
     os.nice(options.nice)
     rows = read(options.output)
     earlier, code = version_shown(rows, options.code), code_version()
-    cells = cheapest_of_each_kind([row for row in rows if row.code == earlier])
-    if run_missing(cells, options.data_dir, options.output, options.jobs, "confirm"):
-        sys.exit("not all cells could be run; the same command tries the rest again")
+    here = device().type
+    cells = cheapest_of_each_kind([row for row in rows if row.code == earlier and device_of(row) == here])
+    run_missing(cells, options.data_dir, options.output, options.jobs, "confirm")
     rows = read(options.output)
+    if not set(cells) <= {row.cell for row in rows if row.code == code}:
+        sys.exit("not all cells are there, failed or still run by another process; the same command tries them again")
     before, after = ({row.cell: row for row in rows if row.code == one} for one in (earlier, code))
     for cell in before.keys() & after.keys():
         names = differing(before[cell], after[cell])
@@ -116,7 +118,7 @@ def report(options: argparse.Namespace) -> None:
     found = {}
     for family, tasks in FAMILIES.items():
         of_family = [row for row in rows if row.cell.task in tasks]
-        board = Board([row for row in of_family if row.code in shown], GROUNDS[options.ground], tasks)
+        board = board_of([row for row in of_family if row.code in shown], options.ground, tasks)
         if board.rows:
             name = f"{options.ground}_{family}"
             found |= sections(board, name, [row for row in of_family if row.code not in shown])

@@ -50,10 +50,10 @@ class Board:
                 found += [cell] if row.values["data_order"] != first else []
         return found
 
-    def unlisted(self, variants: Sequence[Variant]) -> set[Cell]:
-        """Cells neither of these methods nor of the search, such as those of earlier budgets."""
+    def listed(self, variants: Sequence[Variant]) -> set[Cell]:
+        """Cells of these methods and of the search."""
         found = [rows for variant in variants for rows in self.found(variant).values()]
-        return self.rows.keys() - self.searched - {row.cell for rows in found for row in rows.values()}
+        return self.searched | {row.cell for rows in found for row in rows.values()}
 
     @cached_property
     def _by_method(self) -> dict[Cell, dict[int, Row]]:

@@ -1,15 +1,17 @@
-"""Pictures of the results: metric against stored size, metric against dynamic ratio, and what IMP chose by layer."""
+"""Pictures of the results: metric against stored size, dynamic ratio and training loss, and what IMP chose by layer."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import product
 from pathlib import Path
 from statistics import mean, stdev
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from studies.board import Board, title
+from studies.cell.tasks import TASKS
 from studies.grids import DEFAULT_ROUTER, DENSE, DYNAMIC, FORMS, RATIOS, Variant, unique
 from studies.report import measured_variants
 
@@ -25,8 +27,13 @@ _STYLES = {"unit": ("o", "-"), "element": ("s", "--")}
 
 
 def draw_all(board: Board, folder: Path, prefix: str) -> list[Path]:
-    """Draw what there is, if the search is over for any task; the paths of the pictures."""
+    """Draw what there is, if the search is over for any task; the paths of the pictures.
+
+    Of epochs there is one where every epoch was evaluated on all tasks.
+    """
     pictures: dict[str, Panel] = {"size": _size, "ratio": _ratio, "layers": _layers}
+    if all(row.values["metrics_by_epoch"] for rows in board.found(DENSE).values() for row in rows.values()):
+        pictures["epochs"] = _epochs
     return [_draw(panel, board, folder / f"{prefix}_{name}.png") for name, panel in pictures.items() if board.tasks]
 
 
@@ -84,23 +91,25 @@ def _ratio(axes: Axes, board: Board, task: str) -> None:
 
 
 def _point(axes: Axes, board: Board, task: str, variant: Variant, place: float) -> None:
-    """Mean and standard deviation of a method, named without its ratio; a triangle for a router without noise."""
+    """Mean and standard deviation of a method."""
     values = list(board.values(variant)[task].values())
+    deviation = stdev(values) if len(values) > 1 else None
+    axes.errorbar(place, mean(values), yerr=deviation, linestyle="none", capsize=2, **_look(variant, task))
+
+
+def _look(variant: Variant, task: str) -> dict[str, Any]:
+    """Marker, color and name of a method, the ratio left out; a triangle for a router without noise."""
     method, form = variant["method"], variant.get("granularity", "")
     name = title(variant, task).replace(f" {variant.get('ratio')}", "")
     if method in _OF_COPIES:
         name = ", ".join([_OF_COPIES[method], *name.split(", ")[1:]])
-    axes.errorbar(
-        place,
-        mean(values),
-        yerr=stdev(values) if len(values) > 1 else None,
-        fmt="^" if "router_noise" in variant else _STYLES.get(form, "D")[0],
-        color=_COLORS[method],
-        markerfacecolor="white" if form == "element" else None,
-        markersize=5,
-        capsize=2,
-        label=name,
-    )
+    return {
+        "marker": "^" if "router_noise" in variant else _STYLES.get(form, "D")[0],
+        "color": _COLORS[method],
+        "markerfacecolor": "white" if form == "element" else None,
+        "markersize": 5,
+        "label": name,
+    }
 
 
 def _layers(axes: Axes, board: Board, task: str) -> None:
@@ -115,3 +124,23 @@ def _layers(axes: Axes, board: Board, task: str) -> None:
             axes.plot(range(1, len(ratios) + 1), ratios, line, marker=marker, markersize=4, label=title(variant, task))
     axes.set(xlabel="layer", ylabel="dynamic ratio", ylim=(0, 1.02))
     axes.xaxis.get_major_locator().set_params(integer=True)
+
+
+def _epochs(axes: Axes, board: Board, task: str) -> None:
+    """Metric against training loss, epoch by epoch, means over seeds."""
+    quiet = [variant for variant in measured_variants(board, "router") if "router_noise" in variant]
+    for variant in unique([*measured_variants(board, "headline"), *quiet]):
+        rows = [row.values for row in board.found(variant).get(task, {}).values()]
+        losses = _mean_by_epoch([values["train_losses"] for values in rows])
+        metrics = _mean_by_epoch(
+            [[100 * epoch[TASKS[task].metric] for epoch in values["metrics_by_epoch"]] for values in rows]
+        )
+        if len(losses) == len(metrics):
+            line = ":" if "router_noise" in variant else "-"
+            axes.plot(losses, metrics, line, linewidth=1, **_look(variant, task))
+    axes.set(xlabel="training loss of an epoch", ylabel="metric after it, points")
+    axes.invert_xaxis()
+
+
+def _mean_by_epoch(runs: Sequence[Sequence[float]]) -> list[float]:
+    return [mean(of_runs) for of_runs in zip(*runs, strict=True)]

@@ -8,6 +8,7 @@ from benchmarks.results import table
 from studies.board import Board, title, unchanged
 from studies.cell.settings import PARTITIONED
 from studies.grids import DENSE, DYNAMIC, GRIDS, OF_ANY, OF_ANY_DYNAMIC, Variant, unique, variants
+from studies.grounds import GROUNDS
 from studies.paired import Values, difference
 from studies.results import Row
 from studies.routing import routed, routing_table
@@ -15,7 +16,7 @@ from studies.routing import routed, routing_table
 
 def sections(board: Board, prefix: str, others: Sequence[Row]) -> dict[str, str]:
     """Markdown by name, after the prefix: origin, the search's choice, each grid with rows, its `_paired`, routing."""
-    measured = {grid: measured_variants(board, grid) for grid in GRIDS}
+    measured = _measured(board)
     found = {f"{prefix}_origin": origin(board, list(chain(*measured.values())), others)}
     if board.tasks:
         found[f"{prefix}_choice"] = choice(board)
@@ -26,6 +27,17 @@ def sections(board: Board, prefix: str, others: Sequence[Row]) -> dict[str, str]
     if with_routers := routed(board, [*measured["headline"], *measured["router"], *measured["recipes"]]):
         found[f"{prefix}_routing"] = routing_table(board, with_routers)
     return found
+
+
+def board_of(rows: Sequence[Row], name: str, tasks: Sequence[str]) -> Board:
+    """What is known on a ground, without the cells that are in the tables of another one."""
+    others = [Board(rows, ground, tasks) for other, ground in GROUNDS.items() if other != name]
+    elsewhere = {cell for other in others for cell in other.listed(list(chain(*_measured(other).values())))}
+    return Board([row for row in rows if row.cell not in elsewhere], GROUNDS[name], tasks)
+
+
+def _measured(board: Board) -> dict[str, list[Variant]]:
+    return {grid: measured_variants(board, grid) for grid in GRIDS}
 
 
 def measured_variants(board: Board, grid: str) -> list[Variant]:
@@ -120,15 +132,16 @@ def choice(board: Board) -> str:
 
 def origin(board: Board, measured: Sequence[Variant], others: Sequence[Row]) -> str:
     """How many rows there are, of which code, machines and versions; what is not as it should be, or is left out."""
-    rows = board.rows.values()
+    listed = board.listed(measured)
+    rows = [row for cell, row in board.rows.items() if cell in listed]
     places = {_place(row) for row in rows}
     codes = sorted({row.code for row in rows})
     hours = sum(row.values["processor_seconds"] for row in rows) / 3600
     text = f"Cells: {len(rows)}, of code {', '.join(codes)}, {hours:.1f} processor hours. " + "; ".join(sorted(places))
     if len(codes) > 1:
         text += ". These versions give the same results, as cells of each kind that were run with both show"
-    if unlisted := board.unlisted(measured):
-        text += f". In no table, as those of earlier budgets: {len(unlisted)}"
+    if unlisted := len(board.rows) - len(rows):
+        text += f". In no table, as those of earlier budgets: {unlisted} more"
     if disordered := board.disordered():
         text += f". Cells that saw the data in another order than the rest: {len(disordered)}"
     if others:

@@ -22,8 +22,9 @@ def finished(folder: Path, code: str) -> dict[Cell, Row]:
 def same(rows: Iterable[Row], code: str) -> set[str]:
     """`code` and the versions with the same results.
 
-    Another version has them if every cell that both have run came out equal to the last digit, and there is such a cell
-    of every kind that the other has. Ours; it is as good as the cells shared: one of each kind, not all of them.
+    Another version has them if every cell that both have run on a device of one type came out equal to the last digit,
+    and there is such a cell of every kind that the other has. Ours; it is as good as the cells shared: one of each
+    kind, not all of them, and on a CPU for all devices (a GPU adds in another order each time).
     """
     versions: dict[str, dict[Cell, Row]] = {}
     for row in rows:
@@ -36,7 +37,7 @@ def same(rows: Iterable[Row], code: str) -> set[str]:
 
 
 def _agree(known: dict[Cell, Row], others: dict[Cell, Row]) -> bool:
-    shared = known.keys() & others.keys()
+    shared = {cell for cell in known.keys() & others.keys() if device_of(known[cell]) == device_of(others[cell])}
     covered = {_kind(cell) for cell in shared} == {_kind(cell) for cell in others}
     return covered and not any(differing(known[cell], others[cell]) for cell in shared)
 
@@ -45,6 +46,11 @@ def differing(one: Row, other: Row) -> list[str]:
     """Names of the results in which two rows of a cell differ."""
     names = one.values.keys() | other.values.keys()
     return sorted(name for name in names - _OF_THE_RUN if one.values.get(name) != other.values.get(name))
+
+
+def device_of(row: Row) -> str:
+    """ "cpu" or "cuda": where a cell was run."""
+    return row.values["device"]
 
 
 def cheapest_of_each_kind(rows: Sequence[Row]) -> list[Cell]:

@@ -22,11 +22,11 @@ class PartitionConfig:
             and SST-2 below is in the same place, under "How IMP chooses"; one seed each, SST-2 by unit.
         granularity: "element" (the paper's): any single weight may be dynamic; saves memory and bytes. "unit" (ours):
             whole hidden neurons or output channels; saves multiply-adds too. With the default router both are level on
-            the mean of four GLUE tasks (docs/study.md, "Another router").
+            the mean of four GLUE tasks, on all data and in short training (docs/study.md, "In short").
         criterion: "snip" (the paper's), "magnitude", "random" or a name given to `register_criterion`. On CIFAR-10 all
             three are within the noise of a seed; on SST-2, with the paper's router, magnitude is 2.2 points below snip,
             random 1.0; on four GLUE tasks with the default router random is level with snip, by element and by unit
-            (three seeds).
+            (three seeds; on all data, one).
         num_rounds: T, rounds of scoring and selecting; the dynamic share falls towards kappa from round to round. 3 is
             ours; 1 and 10 are as good on CIFAR-10, and +0.3 and -0.3 points on SST-2.
         schedule: "exponential" (the paper's): kappa ** (t / T) after round t. "linear": 1 - (1 - kappa) * t / T.

@@ -2,6 +2,7 @@
 
 import re
 import shlex
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -38,7 +39,7 @@ def test_the_commands_work_one_after_the_other(
         metrics = {TASKS[cell.task].metric: 0.5}
         append(output, Row(cell, code_version(), {
             "metrics": metrics, "bytes": 1e8, "processor_seconds": 1.0, "device": "cpu", "environment": ENVIRONMENT,
-            "layer_ratios": {"one": 0.5, "two": 0.5}, "data_order": "same", "usage": {},
+            "layer_ratios": {"one": 0.5, "two": 0.5}, "data_order": "same", "usage": {}, "metrics_by_epoch": [],
         }))  # fmt: skip
         return 0
 
@@ -59,9 +60,13 @@ def test_the_commands_work_one_after_the_other(
 
 
 def test_its_blocks_are_those_that_the_report_fills() -> None:
-    boards = {family: Board(rows(tasks=tasks), GROUNDS["short"], tasks) for family, tasks in FAMILIES.items()}
-    found = [name for family, board in boards.items() for name in sections(board, f"short_{family}", [])]
-    assert set(re.findall(r"<!-- studies: (\w+) -->", DOCUMENT)) == set(found)
+    found: dict[str, set[str]] = {}
+    for ground, (family, tasks) in product(GROUNDS, FAMILIES.items()):
+        board = Board(rows(tasks=tasks, ground_name=ground), GROUNDS[ground], tasks)
+        found.setdefault(ground, set()).update(sections(board, f"{ground}_{family}", []))
+    blocks = set(re.findall(r"<!-- studies: (\w+) -->", DOCUMENT))
+    assert {"full_texts_headline", "full_images_headline"} < blocks
+    assert found["short"] < blocks < found["short"] | found["full"]  # of "full", those grids that were run
 
 
 def test_its_tables_name_every_grid_and_ground_and_the_numbers_of_the_short_one() -> None:

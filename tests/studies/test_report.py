@@ -21,9 +21,11 @@ USAGE = {"one": [0.25, 0.25, 0.25, 0.25], "two": [0.5, 0.0, 0.5, 0.0]}
 ENVIRONMENT = {"processor": "made up", "torch": "1", "transformers": "2"}
 
 
-def rows(code: str = "a", tasks: Sequence[str] = TEXTS, grids: Sequence[str] = tuple(GRIDS)) -> list[Row]:
+def rows(
+    code: str = "a", tasks: Sequence[str] = TEXTS, grids: Sequence[str] = tuple(GRIDS), ground_name: str = "short"
+) -> list[Row]:
     """A row for every cell: a level of the method, and noise of the seed that all methods share."""
-    ground, values, found = GROUNDS["short"], {}, []
+    ground, values, found = GROUNDS[ground_name], {}, []
     for grid in ("search", *grids):
         for cell in expand(grid, ground, tasks, (1, 2, 3), values):
             noise = random.Random(f"{cell.task} {cell.seed}").uniform(-0.05, 0.05)
@@ -32,6 +34,8 @@ def rows(code: str = "a", tasks: Sequence[str] = TEXTS, grids: Sequence[str] = t
             found.append(Row(cell, code, {
                 "metrics": measures, "bytes": 1e8 * LEVELS[cell.method], "processor_seconds": 36.0, "device": "cpu",
                 "environment": ENVIRONMENT, "data_order": "same", "layer_ratios": {"one": 0.25, "two": 0.75},
+                "metrics_by_epoch": [measures] * cell.epochs if cell.train_samples is None else [],
+                "train_losses": [0.5] * cell.epochs,
                 "usage": {} if cell.method == "dense" or cell.task not in TEXTS else USAGE,
             }))  # fmt: skip
     return found
@@ -184,6 +188,19 @@ def test_the_command_draws_fills_and_keeps_versions_apart(output: Path, capsys: 
     assert "85.0" not in printed
 
 
+def test_grounds_have_reports_of_their_own(output: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for row in rows(code_version(), ["mrpc"], ["headline"], "full"):
+        append(output, row)
+    for ground, count in (("full", 18), ("short", len(rows(tasks=["mrpc"])))):
+        main(["report", "--output", str(output), "--ground", ground])
+        printed = capsys.readouterr().out
+        assert f"## {ground}_texts_headline\n" in printed
+        assert f"Cells: {count}, " in printed
+        assert "In no table" not in printed
+        has_epochs = (output / f"{ground}_texts_epochs.png").exists()
+        assert has_epochs == (ground == "full")  # the short one does not evaluate every epoch
+
+
 def test_without_rows_of_the_code_there_is_no_report(tmp_path: Path) -> None:
     for row in rows("0123456789ab", ["mrpc"], ["headline"]):
         append(tmp_path, row)
@@ -197,7 +214,7 @@ def test_rows_that_are_in_no_table_are_counted() -> None:
     earlier = [Row(replace(row.cell, train_samples=1234), row.code, row.values) for row in made[-2:]]
     said = sections(Board([*made, *earlier], GROUNDS["short"], TEXTS), "short", [])["short_origin"]
     assert f"Cells: {len({row.cell for row in made}) + 2}, " in said
-    assert "In no table, as those of earlier budgets: 2." in said
+    assert "In no table, as those of earlier budgets: 2 more." in said
 
 
 def test_rows_that_saw_the_data_in_another_order_are_told() -> None:

@@ -20,7 +20,8 @@ OTHER_UNIT = tiny_cell("pad", ratio=0.5, granularity="unit", rounds=1)
 
 def row(cell: Cell, code: str, value: float = 0.5, seconds: float = 1.0, **values: Any) -> Row:
     metrics = {"metrics": {"combined_score": value}}
-    return Row(cell, code, {**metrics, "processor_seconds": seconds, "environment": {"code": code}, **values})
+    others = {"processor_seconds": seconds, "device": "cpu", "environment": {"code": code}}
+    return Row(cell, code, {**metrics, **others, **values})
 
 
 def test_versions_do_not_mix_by_themselves(tmp_path: Path) -> None:
@@ -45,6 +46,12 @@ def test_one_digit_apart_is_not_the_same(changed: dict[str, Any]) -> None:
     rows = [row(DENSE, "a", 0.1), row(UNIT, "a"), row(OTHER_UNIT, "a"), row(DENSE, "b", 0.1), row(UNIT, "b")]
     assert same(rows, "b") == {"a", "b"}
     assert same([*rows, row(OTHER_UNIT, "b", **changed)], "b") == {"b"}
+
+
+def test_devices_are_not_held_against_each_other() -> None:
+    rows = [row(DENSE, "a"), row(UNIT, "a"), row(OTHER_UNIT, "a", 0.1, device="cuda"), row(DENSE, "b")]
+    assert same([*rows, row(UNIT, "b"), row(OTHER_UNIT, "b", 0.2)], "b") == {"a", "b"}
+    assert same([*rows, row(UNIT, "b", device="cuda")], "b") == {"b"}  # nothing is known of units
 
 
 def test_what_holds_for_two_versions_holds_for_the_third() -> None:
@@ -74,7 +81,10 @@ def test_confirm_runs_them_again_and_says_what_it_found(
         return 0
 
     monkeypatch.setattr(running, "run_alone", pretend)
-    for one in (row(DENSE, "before"), row(UNIT, "before"), row(OTHER_UNIT, "before", seconds=2.0)):
+    elsewhere = row(
+        tiny_cell("pad", ratio=0.5, granularity="unit", rounds=2), "before", seconds=0.1, device="elsewhere"
+    )
+    for one in (row(DENSE, "before"), row(UNIT, "before"), row(OTHER_UNIT, "before", seconds=2.0), elsewhere):
         append(tmp_path, one)
     words = ["confirm", "bef", "--data_dir", str(tmp_path), "--output", str(tmp_path)]
     if is_equal:
@@ -86,6 +96,6 @@ def test_confirm_runs_them_again_and_says_what_it_found(
     assert f"equal: {DENSE.title()}" in printed
     assert f"{'equal' if is_equal else 'differs in metrics'}: {UNIT.title()}" in printed
     assert (OTHER_UNIT in finished(tmp_path, code_version())) == is_equal
-    assert len(read(tmp_path)) == 5
+    assert len(read(tmp_path)) == 6
     with pytest.raises(PADNetError, match="results of 0 versions of the code nothing"):
         main(["confirm", "nothing", "--data_dir", str(tmp_path), "--output", str(tmp_path)])

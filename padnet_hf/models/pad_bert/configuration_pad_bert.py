@@ -19,14 +19,14 @@ class PADBertConfig(PADConfigMixin, BertConfig):
         num_experts: E, copies of each dynamic feed-forward network (upstream: 8).
         num_experts_per_tok: K, experts that each token passes, 1 to E (upstream: 2).
         moe_layers: indices of the layers that are dynamic; None for all. For PAD by unit the last three of six did
-            as well as all: docs/study.md, "Why not dense?".
+            as well as all in short training: docs/study.md, "Why not dense?".
         expert_dropout: dropout of the experts' inner activations in training (none upstream; Fedus et al. 2022, section
             2.4, fine-tune with 0.4).
         router_level: "token": every token has experts of its own (upstream); "sentence": all tokens of a sentence have
             the same ones (Kudugunta et al. 2021).
         router_noise: whether training adds learned noise to the router's logits (upstream: yes; without it fully
-            dynamic networks and those partitioned by element gain, those by unit stay level: docs/study.md, "Another
-            router").
+            dynamic networks and those partitioned by element gain in short training, those by unit stay level, and on
+            all data so does fully dynamic: docs/study.md, "In short").
         router_noise_epsilon: least standard deviation of that noise (upstream: 1e-2).
         router_init_std: standard deviation of the router's initial weights (upstream: 0, which needs the noise: without
             it all tokens would begin with the same experts).
