@@ -1,6 +1,7 @@
 """What is missing is run, what is done is not; with processes of their own only in the slow test."""
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -11,7 +12,7 @@ import pytest
 from padnet_hf import PADNetError
 from studies import one, running
 from studies.__main__ import main
-from studies.cell.code_version import code_version
+from studies.cell.code_version import ROOT, code_version
 from studies.cell.settings import Cell
 from studies.cell.tasks import TASKS
 from studies.results import Row, append, read
@@ -49,6 +50,24 @@ def test_what_is_done_is_skipped_and_what_failed_is_tried_again(jobs: int, log: 
     assert running.run_missing(CELLS, tmp_path, tmp_path, jobs, "grid") == [CELLS[2]]
     assert log.count(CELLS[1]) == 1
     assert log.count(CELLS[2]) == 2
+
+
+@pytest.mark.parametrize("theirs", [None, "theirs"])
+def test_a_cell_finds_the_project_first_and_then_what_the_user_has_on_the_path(
+    theirs: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: dict[str, str] = {}
+
+    def pretend(command: list[str], *, env: dict[str, str], **_: object) -> subprocess.CompletedProcess[str]:
+        seen.update(env)
+        return subprocess.CompletedProcess(command, 7)
+
+    monkeypatch.setattr(subprocess, "run", pretend)
+    monkeypatch.delenv("PYTHONPATH", raising=False)
+    if theirs:
+        monkeypatch.setenv("PYTHONPATH", theirs)
+    assert running.run_alone(CELLS[0], tmp_path, tmp_path, tmp_path / "log") == 7
+    assert seen["PYTHONPATH"].split(os.pathsep) == [str(ROOT), *([theirs] if theirs else [])]
 
 
 def test_results_of_other_code_are_not_taken_for_done(log: list[Cell], tmp_path: Path) -> None:

@@ -99,3 +99,10 @@ def test_confirm_runs_them_again_and_says_what_it_found(
     assert len(read(tmp_path)) == 6
     with pytest.raises(PADNetError, match="results of 0 versions of the code nothing"):
         main(["confirm", "nothing", "--data_dir", str(tmp_path), "--output", str(tmp_path)])
+
+
+def test_confirm_does_not_judge_while_cells_are_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(running, "run_alone", lambda *_: 0)  # as where another process is at the cell
+    append(tmp_path, row(DENSE, "before"))
+    with pytest.raises(SystemExit, match="not all cells are there"):
+        main(["confirm", "bef", "--data_dir", str(tmp_path), "--output", str(tmp_path)])
