@@ -1,7 +1,7 @@
 """What is trained on how much: the budget of every task, the same for all methods.
 
 "short" is for a CPU: a fully dynamic cell took seven to ten minutes of one core on MRPC, CoLA and STS-B, two to five on
-SST-2. "full" is for a GPU: of 16 cells at a time on an H200, one took half a minute (dense) to three minutes.
+SST-2. "full" is for a GPU: with 17 cells at a time on an H200, each took half a minute (dense) to four.
 """
 
 from dataclasses import dataclass
