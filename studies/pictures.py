@@ -135,7 +135,7 @@ def _epochs(axes: Axes, board: Board, task: str) -> None:
         metrics = _mean_by_epoch(
             [[100 * epoch[TASKS[task].metric] for epoch in values["metrics_by_epoch"]] for values in rows]
         )
-        if len(losses) == len(metrics):
+        if metrics:
             line = ":" if "router_noise" in variant else "-"
             axes.plot(losses, metrics, line, linewidth=1, **_look(variant, task))
     axes.set(xlabel="training loss of an epoch", ylabel="metric after it, points")
