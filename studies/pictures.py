@@ -1,6 +1,6 @@
 """Pictures of the results: metric against stored size, dynamic ratio and training loss, and what IMP chose by layer."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import product
 from pathlib import Path
 from statistics import mean, stdev
@@ -131,15 +131,19 @@ def _epochs(axes: Axes, board: Board, task: str) -> None:
     quiet = [variant for variant in measured_variants(board, "router") if "router_noise" in variant]
     for variant in unique([*measured_variants(board, "headline"), *quiet]):
         rows = [row.values for row in board.found(variant).get(task, {}).values()]
-        losses = _mean_by_epoch([values["train_losses"] for values in rows])
-        metrics = _mean_by_epoch(
-            [[100 * epoch[TASKS[task].metric] for epoch in values["metrics_by_epoch"]] for values in rows]
-        )
-        if metrics:
+        if rows:
+            losses = _mean_by_epoch([values["train_losses"] for values in rows])
+            metrics = _mean_by_epoch([_metrics_by_epoch(values, task) for values in rows])
             line = ":" if "router_noise" in variant else "-"
             axes.plot(losses, metrics, line, linewidth=1, **_look(variant, task))
     axes.set(xlabel="training loss of an epoch", ylabel="metric after it, points")
     axes.invert_xaxis()
+
+
+def _metrics_by_epoch(values: Mapping[str, Any], task: str) -> list[float]:
+    """In points; of images the last epoch's is the final one, of texts it is both."""
+    epochs = [*values["metrics_by_epoch"], values["metrics"]][: len(values["train_losses"])]
+    return [100 * epoch[TASKS[task].metric] for epoch in epochs]
 
 
 def _mean_by_epoch(runs: Sequence[Sequence[float]]) -> list[float]:
