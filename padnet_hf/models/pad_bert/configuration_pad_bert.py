@@ -19,7 +19,7 @@ class PADBertConfig(PADConfigMixin, BertConfig):
         num_experts: E, copies of each dynamic feed-forward network (upstream: 8).
         num_experts_per_tok: K, experts that each token passes, 1 to E (upstream: 2).
         moe_layers: indices of the layers that are dynamic; None for all. For PAD by unit the last three of six did
-            as well as all in short training and better on all of MRPC: docs/study.md, "In short".
+            as well as all in short training, better on all of MRPC and STS-B: docs/study.md, "In short".
         expert_dropout: dropout of the experts' inner activations in training (none upstream; Fedus et al. 2022, section
             2.4, fine-tune with 0.4).
         router_level: "token": every token has experts of its own (upstream); "sentence": all tokens of a sentence have
