@@ -31,7 +31,7 @@ from studies.pictures import draw_all
 from studies.report import board_of, sections
 from studies.results import RESULTS, Row, metric, read
 from studies.running import run_missing
-from studies.versions import cheapest_of_each_kind, device_of, differing, finished, same
+from studies.versions import cheapest_of_each_kind, differing, finished, same, shared
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -96,14 +96,19 @@ def confirm(options: argparse.Namespace) -> None:
     os.nice(options.nice)
     rows = read(options.output)
     earlier, code = version_shown(rows, options.code), code_version()
-    here = device().type
-    cells = cheapest_of_each_kind([row for row in rows if row.code == earlier and device_of(row) == here])
+    of_earlier, here = [row for row in rows if row.code == earlier], device().type
+    cells = cheapest_of_each_kind([row for row in of_earlier if row.values["device"] == here])
+    if len(cells) < len(cheapest_of_each_kind(of_earlier)):
+        raise PADNetError(
+            f"not every kind of cell of {earlier} was run on {here!r}, and devices are not held against each other: "
+            "confirm it where it was run"
+        )
     run_missing(cells, options.data_dir, options.output, options.jobs, "confirm")
     rows = read(options.output)
     if not set(cells) <= {row.cell for row in rows if row.code == code}:
         sys.exit("not all cells are there, failed or still run by another process; the same command tries them again")
     before, after = ({row.cell: row for row in rows if row.code == one} for one in (earlier, code))
-    for cell in before.keys() & after.keys():
+    for cell in shared(before, after):
         names = differing(before[cell], after[cell])
         print(f"{'differs in ' + ', '.join(names) if names else 'equal'}: {cell.title()}")
     if earlier not in same(rows, code):

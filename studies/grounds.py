@@ -20,22 +20,14 @@ LEARNING_RATES = {"run_glue": (5e-5, 1e-4, 2e-4), "run_image_classification": (1
 
 @dataclass(frozen=True)
 class Ground:
-    """Budgets, and what the search chooses from.
-
-    budgets: fields of Cell for each task. epochs: multiples of the budget's.
-    """
+    """Budgets: fields of Cell for each task."""
 
     budgets: dict[str, dict[str, Any]]
-    epochs: tuple[int, ...]
 
     def search(self, task: str) -> list[Cell]:
-        """Fully dynamic, with every learning rate and number of epochs that may be chosen."""
-        budget = self.budgets[task]
-        return [
-            Cell(task, "dynamic", SEARCH_SEED, rate, **{**budget, "epochs": factor * budget["epochs"]})
-            for factor in self.epochs
-            for rate in LEARNING_RATES[TASKS[task].script]
-        ]
+        """Fully dynamic, with every learning rate that may be chosen."""
+        rates = LEARNING_RATES[TASKS[task].script]
+        return [Cell(task, "dynamic", SEARCH_SEED, rate, **self.budgets[task]) for rate in rates]
 
     def chosen(self, task: str, values: dict[Cell, float]) -> Cell:
         """The cell of the search with the best metric. Raises PADNetError while one of them is missing."""
@@ -66,8 +58,7 @@ GROUNDS = {
             "sst2": _text(2500, 64, 2, 16),
             "cifar10": _images(10_000, 6),
             "fashion_mnist": _images(10_000, 6),
-        },
-        epochs=(1,),
+        }
     ),
     "full": Ground(
         {
@@ -77,7 +68,6 @@ GROUNDS = {
             "sst2": _text(None, 128, 1, 64),
             "cifar10": _images(None, 15),
             "fashion_mnist": _images(None, 15),
-        },
-        epochs=(1,),
+        }
     ),
 }

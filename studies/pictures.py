@@ -63,14 +63,19 @@ def _draw(panel: Panel, board: Board, path: Path) -> Path:
 
 def _size(axes: Axes, board: Board, task: str) -> None:
     """Every method of these grids as a point, with its standard deviation over seeds."""
-    quiet = [variant for variant in measured_variants(board, "router") if "router_noise" in variant]
-    for variant in unique([*measured_variants(board, "headline"), *quiet, *measured_variants(board, "sizes")]):
+    for variant in unique([*_with_both_routers(board), *measured_variants(board, "sizes")]):
         rows = board.found(variant).get(task)
         if rows:
             megabytes = mean(row.values["bytes"] for row in rows.values()) / 1e6
             apart = 0.02 * (variant.get("granularity") == "element") + 0.04 * ("router_noise" in variant)
             _point(axes, board, task, variant, (1 + apart) * megabytes)
     axes.set(xlabel="stored, MB (equal ones drawn apart)", ylabel="metric, points")
+
+
+def _with_both_routers(board: Board) -> list[Variant]:
+    """The headline's methods, and those that have the default router instead of the paper's."""
+    quiet = [variant for variant in measured_variants(board, "router") if "router_noise" in variant]
+    return [*measured_variants(board, "headline"), *quiet]
 
 
 def _ratio(axes: Axes, board: Board, task: str) -> None:
@@ -128,8 +133,7 @@ def _layers(axes: Axes, board: Board, task: str) -> None:
 
 def _epochs(axes: Axes, board: Board, task: str) -> None:
     """Metric against training loss, epoch by epoch, means over seeds."""
-    quiet = [variant for variant in measured_variants(board, "router") if "router_noise" in variant]
-    for variant in unique([*measured_variants(board, "headline"), *quiet]):
+    for variant in _with_both_routers(board):
         rows = [row.values for row in board.found(variant).get(task, {}).values()]
         if rows:
             losses = _mean_by_epoch([values["train_losses"] for values in rows])

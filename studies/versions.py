@@ -1,6 +1,6 @@
 """Which versions of the code give the same results: those of which rows show it, never assumed."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from studies.cell.settings import PARTITIONED, Cell
@@ -37,20 +37,21 @@ def same(rows: Iterable[Row], code: str) -> set[str]:
 
 
 def _agree(known: dict[Cell, Row], others: dict[Cell, Row]) -> bool:
-    shared = {cell for cell in known.keys() & others.keys() if device_of(known[cell]) == device_of(others[cell])}
-    covered = {_kind(cell) for cell in shared} == {_kind(cell) for cell in others}
-    return covered and not any(differing(known[cell], others[cell]) for cell in shared)
+    both = shared(known, others)
+    covered = {_kind(cell) for cell in both} == {_kind(cell) for cell in others}
+    return covered and not any(differing(known[cell], others[cell]) for cell in both)
+
+
+def shared(known: Mapping[Cell, Row], others: Mapping[Cell, Row]) -> set[Cell]:
+    """Cells that both have, run on devices of one type ("cpu" or "cuda")."""
+    both = known.keys() & others.keys()
+    return {cell for cell in both if known[cell].values["device"] == others[cell].values["device"]}
 
 
 def differing(one: Row, other: Row) -> list[str]:
     """Names of the results in which two rows of a cell differ."""
     names = one.values.keys() | other.values.keys()
     return sorted(name for name in names - _OF_THE_RUN if one.values.get(name) != other.values.get(name))
-
-
-def device_of(row: Row) -> str:
-    """ "cpu" or "cuda": where a cell was run."""
-    return row.values["device"]
 
 
 def cheapest_of_each_kind(rows: Sequence[Row]) -> list[Cell]:

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from benchmarks.device import device
 from padnet_hf import PADNetError
 from studies import running
 from studies.__main__ import main
@@ -16,11 +17,12 @@ from tests.studies.conftest import tiny_cell
 
 DENSE, UNIT, ELEMENT = tiny_cell("dense"), tiny_cell("pad", ratio=0.5, granularity="unit"), tiny_cell("pad", ratio=0.5)
 OTHER_UNIT = tiny_cell("pad", ratio=0.5, granularity="unit", rounds=1)
+HERE = device().type
 
 
 def row(cell: Cell, code: str, value: float = 0.5, seconds: float = 1.0, **values: Any) -> Row:
     metrics = {"metrics": {"combined_score": value}}
-    others = {"processor_seconds": seconds, "device": "cpu", "environment": {"code": code}}
+    others = {"processor_seconds": seconds, "device": HERE, "environment": {"code": code}}
     return Row(cell, code, {**metrics, **others, **values})
 
 
@@ -49,9 +51,9 @@ def test_one_digit_apart_is_not_the_same(changed: dict[str, Any]) -> None:
 
 
 def test_devices_are_not_held_against_each_other() -> None:
-    rows = [row(DENSE, "a"), row(UNIT, "a"), row(OTHER_UNIT, "a", 0.1, device="cuda"), row(DENSE, "b")]
+    rows = [row(DENSE, "a"), row(UNIT, "a"), row(OTHER_UNIT, "a", 0.1, device="elsewhere"), row(DENSE, "b")]
     assert same([*rows, row(UNIT, "b"), row(OTHER_UNIT, "b", 0.2)], "b") == {"a", "b"}
-    assert same([*rows, row(UNIT, "b", device="cuda")], "b") == {"b"}  # nothing is known of units
+    assert same([*rows, row(UNIT, "b", device="elsewhere")], "b") == {"b"}  # nothing is known of units
 
 
 def test_what_holds_for_two_versions_holds_for_the_third() -> None:
@@ -105,4 +107,13 @@ def test_confirm_does_not_judge_while_cells_are_missing(tmp_path: Path, monkeypa
     monkeypatch.setattr(running, "run_alone", lambda *_: 0)  # as where another process is at the cell
     append(tmp_path, row(DENSE, "before"))
     with pytest.raises(SystemExit, match="not all cells are there"):
+        main(["confirm", "bef", "--data_dir", str(tmp_path), "--output", str(tmp_path)])
+
+
+def test_confirm_needs_every_kind_to_have_been_run_on_a_device_like_this_one(tmp_path: Path) -> None:
+    for one in (row(DENSE, "before"), row(UNIT, "before", device="elsewhere")):
+        append(tmp_path, one)
+    with pytest.raises(
+        PADNetError, match=f"not every kind of cell of before was run on '{HERE}', .*: confirm it where"
+    ):
         main(["confirm", "bef", "--data_dir", str(tmp_path), "--output", str(tmp_path)])
