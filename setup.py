@@ -51,7 +51,7 @@ setup(
         "accelerate",  # transformers' Trainer, which IMPCallback hooks into, does not start without it
         "huggingface_hub>=2.4",
         "jinja2",  # model cards
-        "lazy_loader>=0.6",  # the first that keeps `padnet_hf.partition` the function, not the sub-package
+        "lazy_loader>=0.6",
         "numpy",
         "packaging",
         "rich",

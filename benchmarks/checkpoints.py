@@ -28,7 +28,7 @@ from benchmarks.fresh import alternating, seconds_of_program
 from benchmarks.pad_bert import DENSE, ELEMENT, OURS, UNIT, Shape
 from benchmarks.targets import Target
 from benchmarks.timing import interleaved
-from padnet_hf.partition.layer import pad_weights
+from padnet_hf.method.layer import pad_weights
 
 BYTES, SAVE, LOAD, MAP, ANSWER, IMPORT = "file", "save", "load", "map", "first answer", "import"
 FORMULA, FILE = "formula", "weight file"

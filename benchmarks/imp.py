@@ -27,10 +27,10 @@ from benchmarks.fresh import each_in_fresh_process, in_fresh_process
 from benchmarks.targets import Target
 from benchmarks.timing import interleaved
 from padnet_hf import PADBertConfig, PADBertForSequenceClassification, PartitionConfig, partition
-from padnet_hf.partition.criteria import criterion_named
-from padnet_hf.partition.layer import pad_layers, pad_weights
-from padnet_hf.partition.scoring import Batch, no_trace, score_parameters
-from padnet_hf.partition.selection import select_elements
+from padnet_hf.method.criteria import criterion_named
+from padnet_hf.method.layer import pad_layers, pad_weights
+from padnet_hf.method.scoring import Batch, no_trace, score_parameters
+from padnet_hf.method.selection import select_elements
 
 TIME, MEMORY, SELECTION = "partition", "memory of partition", "selection"
 PASSES, SCORING, PARTITION, ALLOWED = "passes alone", "scoring", "partition", "allowed"

@@ -24,8 +24,8 @@ from benchmarks.targets import Target
 from benchmarks.timing import interleaved
 from benchmarks.training import measure_steps
 from padnet_hf import PADBertConfig, PADBertForSequenceClassification
-from padnet_hf.partition.layer import pad_weights
-from padnet_hf.partition.weight import Granularity
+from padnet_hf.method.layer import pad_weights
+from padnet_hf.method.weight import Granularity
 
 INFERENCE, STEP = "inference", "training step"
 RATIO = 0.5

@@ -14,8 +14,8 @@ from benchmarks.layers import (
 )
 from padnet_hf.layers.experts import BY_DEVICE, PADExperts
 from padnet_hf.layers.feed_forward import PADFeedForward
-from padnet_hf.partition.layer import pad_weights
-from padnet_hf.partition.weight import Granularity
+from padnet_hf.method.layer import pad_weights
+from padnet_hf.method.weight import Granularity
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from .adapters.sparse import AdapterSparsity, restore_masks, sparsify_adapter
 from .errors import PADNetError
 from .layers.dynamic_conv import PADDynamicConv2d
 from .layers.kernel_attention import register_attention
+from .method import PADWeight, PartitionConfig, PartitionReport, partition, register_criterion
 from .models.pad_bert import (
     PADBertConfig,
     PADBertForMaskedLM,
@@ -20,7 +21,6 @@ from .models.pad_resnet import (
     PADResNetForImageClassification,
     PADResNetModel,
 )
-from .partition import PADWeight, PartitionConfig, PartitionReport, partition, register_criterion
 from .training.calibration import CalibrationBatches
 from .training.callbacks import IMPCallback, TemperatureCallback
 from .training.trainer import PADTrainer

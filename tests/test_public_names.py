@@ -55,11 +55,11 @@ def test_importing_the_package_imports_neither_torch_nor_transformers() -> None:
     run_fresh("import sys, padnet_hf; assert not {'torch', 'transformers'} & set(sys.modules)")
 
 
-@pytest.mark.parametrize("first", ["padnet_hf.partition.packing", "padnet_hf"])
+@pytest.mark.parametrize("first", ["padnet_hf.method.packing", "padnet_hf"])
 def test_partition_is_the_function_whether_or_not_its_sub_package_was_imported_first(first: str) -> None:
     run_fresh(
         f"import {first}, padnet_hf; from padnet_hf import partition, PADWeight; "
-        "assert partition is padnet_hf.partition and partition.__module__ == 'padnet_hf.partition.imp'"
+        "assert partition is padnet_hf.partition and partition.__module__ == 'padnet_hf.method.imp'"
     )
 
 

@@ -9,7 +9,7 @@ from torch import nn
 from padnet_hf.adapters.extra import import_peft
 from padnet_hf.adapters.targets import Target, choose_targets
 from padnet_hf.errors import PADNetError
-from padnet_hf.partition.shards import is_sharded
+from padnet_hf.method.shards import is_sharded
 
 if TYPE_CHECKING:
     from peft import LoraConfig

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from padnet_hf.adapters.extra import import_peft
 from padnet_hf.errors import PADNetError
-from padnet_hf.partition.criteria import Criterion, criterion_named, criterion_names
-from padnet_hf.partition.scoring import Batch, no_trace, score_parameters, take
-from padnet_hf.partition.selection import select_elements
+from padnet_hf.method.criteria import Criterion, criterion_named, criterion_names
+from padnet_hf.method.scoring import Batch, no_trace, score_parameters, take
+from padnet_hf.method.selection import select_elements
 
 _STEP = 0.01
 """Length of the step that wakes tensors of zeros, as a share of the root mean square of the other ones."""

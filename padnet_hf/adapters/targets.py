@@ -19,7 +19,7 @@ from torch import nn
 from padnet_hf.errors import PADNetError
 from padnet_hf.layers.experts import PADExperts
 from padnet_hf.layers.router import NoisyTopKRouter
-from padnet_hf.partition.weight import PADWeight
+from padnet_hf.method.weight import PADWeight
 
 GROUPS = ("attention", "feed_forward", "experts", "router")
 _NUMBERED = re.compile(r"(.*\.)?\d+\.")

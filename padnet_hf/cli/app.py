@@ -153,8 +153,8 @@ def partition_command(
     """
     from padnet_hf.cli.calibration_data import calibration_batches
     from padnet_hf.cli.converting import check_target, load, partition_into
-    from padnet_hf.partition.config import PartitionConfig
-    from padnet_hf.partition.criteria import criterion_named
+    from padnet_hf.method.config import PartitionConfig
+    from padnet_hf.method.criteria import criterion_named
 
     check_target(target, overwrite)
     config = PartitionConfig(

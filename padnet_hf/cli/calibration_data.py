@@ -11,8 +11,8 @@ from padnet_hf.errors import PADNetError
 from padnet_hf.hub.model_card import auto_class_of
 from padnet_hf.jobs.labels import known_labels
 from padnet_hf.jobs.loading import load_or_explain, load_processing
-from padnet_hf.partition.config import PartitionConfig
-from padnet_hf.partition.scoring import Batch
+from padnet_hf.method.config import PartitionConfig
+from padnet_hf.method.scoring import Batch
 from padnet_hf.training.calibration import CalibrationBatches
 
 if TYPE_CHECKING:

@@ -17,12 +17,12 @@ from padnet_hf.hub.model_card import CARD, PICTURE, auto_class_of
 from padnet_hf.hub.publishing import REPORT, write_report
 from padnet_hf.hub.whole_files import filled_whole
 from padnet_hf.jobs.loading import load_or_explain, load_processing
+from padnet_hf.method.config import PartitionConfig
+from padnet_hf.method.imp import partition
+from padnet_hf.method.report import PartitionReport
+from padnet_hf.method.scoring import Batch
 from padnet_hf.models.auto import pad_class_for
 from padnet_hf.models.pad_model import PADModelMixin
-from padnet_hf.partition.config import PartitionConfig
-from padnet_hf.partition.imp import partition
-from padnet_hf.partition.report import PartitionReport
-from padnet_hf.partition.scoring import Batch
 
 logger = logging.getLogger(__name__)
 

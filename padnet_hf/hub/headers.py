@@ -15,7 +15,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from padnet_hf.errors import PADCheckpointError
-from padnet_hf.partition.layer import pad_layers
+from padnet_hf.method.layer import pad_layers
 
 _FLOATS = frozenset(("F64", "F32", "F16", "BF16"))
 _DAMAGED = "The checkpoint is damaged, or its config.json was not saved with these weights: get both again."

@@ -17,7 +17,7 @@ from padnet_hf.errors import PADCheckpointError, PADNetError
 from padnet_hf.hub.access import explained
 from padnet_hf.hub.headers import check_headers, check_inside
 from padnet_hf.hub.model_card import auto_class_of
-from padnet_hf.partition.report import PartitionReport
+from padnet_hf.method.report import PartitionReport
 
 _DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 

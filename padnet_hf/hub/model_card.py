@@ -15,8 +15,8 @@ from transformers import PreTrainedConfig
 from padnet_hf.errors import PADNetError
 from padnet_hf.hub.access import repository_name
 from padnet_hf.hub.whole_files import write_text
-from padnet_hf.partition.config import PartitionConfig
-from padnet_hf.partition.report import PartitionReport
+from padnet_hf.method.config import PartitionConfig
+from padnet_hf.method.report import PartitionReport
 
 CARD, PICTURE = "README.md", "partition.png"
 _TEMPLATE = Path(__file__).with_name("model_card_template.md")

@@ -13,7 +13,7 @@ from padnet_hf.errors import PADNetError
 from padnet_hf.hub.access import explained
 from padnet_hf.hub.model_card import CARD, PICTURE, write_card
 from padnet_hf.hub.whole_files import write_json
-from padnet_hf.partition.report import PartitionReport
+from padnet_hf.method.report import PartitionReport
 
 logger = logging.getLogger(__name__)
 

@@ -11,8 +11,8 @@ from padnet_hf.adapters.extra import import_peft
 from padnet_hf.adapters.lora import lora_config
 from padnet_hf.adapters.sparse import restore_masks, sparsify_adapter
 from padnet_hf.hub.whole_files import filled_whole
-from padnet_hf.partition.layer import pad_weights
-from padnet_hf.partition.trial import copies_are_equal
+from padnet_hf.method.layer import pad_weights
+from padnet_hf.method.trial import copies_are_equal
 from padnet_hf.training.calibration import CalibrationBatches
 
 logger = logging.getLogger(__name__)

@@ -10,7 +10,7 @@ from torch.nn import Module
 from transformers import PreTrainedModel
 
 from padnet_hf.adapters.sparse import trained_parameters
-from padnet_hf.partition.report import PartitionReport, Size
+from padnet_hf.method.report import PartitionReport, Size
 
 WIDTH = 100
 _COMPUTED = " *"

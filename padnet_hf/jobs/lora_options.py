@@ -9,7 +9,7 @@ from padnet_hf.adapters.extra import import_peft
 from padnet_hf.adapters.sparse import check_sparsity
 from padnet_hf.errors import PADNetError
 from padnet_hf.jobs.command_line import option
-from padnet_hf.partition.config import PartitionConfig
+from padnet_hf.method.config import PartitionConfig
 
 _DEFAULTS = {"lora_rank": 8, "lora_alpha": 16.0, "lora_targets": None}
 _SPARSE_DEFAULTS = {"adapter_criterion": "snip", "adapter_scope": "layer"}

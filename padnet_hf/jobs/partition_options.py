@@ -5,7 +5,7 @@ from typing import Any, ClassVar, Literal
 
 from padnet_hf.errors import PADNetError
 from padnet_hf.jobs.command_line import option
-from padnet_hf.partition.config import PartitionConfig
+from padnet_hf.method.config import PartitionConfig
 
 _FIELDS = {
     "dynamic_ratio": "dynamic_ratio",

@@ -12,7 +12,7 @@ from transformers import DataCollator, PreTrainedModel, Trainer, TrainerCallback
 from padnet_hf.adapters.sparse import trained_parameters
 from padnet_hf.hub.publishing import write_report
 from padnet_hf.jobs.output_folder import remove_earlier_run, write_run_config
-from padnet_hf.partition.config import PartitionConfig
+from padnet_hf.method.config import PartitionConfig
 from padnet_hf.training.calibration import CalibrationBatches
 from padnet_hf.training.callbacks import IMPCallback
 from padnet_hf.version import __version__

@@ -14,9 +14,9 @@ from padnet_hf.layers.autocast import in_autocast_dtype, no_autocast
 from padnet_hf.layers.kernel_attention import KernelAttention
 from padnet_hf.layers.mixed_conv import is_mixed_after, mix_outputs, mixed_conv2d
 from padnet_hf.layers.sample_conv import Geometry, convolve_in_graph, output_layout
-from padnet_hf.partition.layer import MaskGroup, MultiplyAdds, PADLayer
-from padnet_hf.partition.packing import Packed
-from padnet_hf.partition.weight import PADWeight
+from padnet_hf.method.layer import MaskGroup, MultiplyAdds, PADLayer
+from padnet_hf.method.packing import Packed
+from padnet_hf.method.weight import PADWeight
 
 _APART = 1.0
 """A unit partition's static channels are convolved apart where a channel's kernel has more elements than so many times

@@ -19,8 +19,8 @@ from transformers.integrations.moe import ALL_EXPERTS_FUNCTIONS
 from padnet_hf.layers.autocast import in_autocast_dtype
 from padnet_hf.layers.rebuild import RebuiltInBackward
 from padnet_hf.layers.wrapped import call_inside, unwrapped
-from padnet_hf.partition.packing import linear_of_copies
-from padnet_hf.partition.weight import PADWeight
+from padnet_hf.method.packing import linear_of_copies
+from padnet_hf.method.weight import PADWeight
 
 
 class ExpertsConfig(Protocol):

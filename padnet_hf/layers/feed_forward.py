@@ -6,7 +6,7 @@ from torch import Tensor
 
 from padnet_hf.layers.experts import ExpertsConfig, PADExperts
 from padnet_hf.layers.router import NoisyTopKRouter
-from padnet_hf.partition.layer import MaskGroup, MultiplyAdds, PADLayer
+from padnet_hf.method.layer import MaskGroup, MultiplyAdds, PADLayer
 
 RouterLevel = Literal["token", "sentence"]
 

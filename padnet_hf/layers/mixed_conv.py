@@ -14,8 +14,8 @@ from torch import Tensor
 from torch.autograd.function import FunctionCtx, once_differentiable
 
 from padnet_hf.layers.sample_conv import Geometry, at_once, convolve, convolve_backward, output_layout
-from padnet_hf.partition.packing import Packed, unpacked_copies
-from padnet_hf.partition.scratch import scratch
+from padnet_hf.method.packing import Packed, unpacked_copies
+from padnet_hf.method.scratch import scratch
 
 _SCRATCH_BYTES = 16 * 2**20
 """Mixed kernels that exist at once on a CPU; measured with benchmarks/dynamic_conv.py."""

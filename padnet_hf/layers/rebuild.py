@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 
-from padnet_hf.partition.weight import PADWeight
+from padnet_hf.method.weight import PADWeight
 
 
 class _Source:

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from torch import nn
 
-from padnet_hf.partition.weight import PADWeight
+from padnet_hf.method.weight import PADWeight
 
 Result = TypeVar("Result")
 

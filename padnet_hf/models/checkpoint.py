@@ -21,10 +21,10 @@ from padnet_hf.hub.downloads import check_downloads
 from padnet_hf.hub.headers import check_headers, check_inside, read_headers
 from padnet_hf.hub.publishing import Repository, describe
 from padnet_hf.hub.whole_files import filled_whole
+from padnet_hf.method.layer import hash_masks, mask_groups, pad_weights
+from padnet_hf.method.packing import count_set
+from padnet_hf.method.weight import Granularity
 from padnet_hf.models.parallel import PADParallelMixin
-from padnet_hf.partition.layer import hash_masks, mask_groups, pad_weights
-from padnet_hf.partition.packing import count_set
-from padnet_hf.partition.weight import Granularity
 from padnet_hf.version import __version__
 
 _PUSH_OPTIONS = ("commit_message", "commit_description", "private", "revision", "create_pr", "tags", "token")

@@ -12,12 +12,12 @@ from transformers.initialization import copy_, no_init_weights, normal_, zeros_
 
 from padnet_hf.errors import PADNetError
 from padnet_hf.hub.access import repository_name
+from padnet_hf.method.layer import pad_layers, pad_weights
+from padnet_hf.method.packing import first_positions
+from padnet_hf.method.report import PartitionReport, report
+from padnet_hf.method.weight import PADWeight
 from padnet_hf.models.checkpoint import PADCheckpointMixin
 from padnet_hf.models.upcycle import load_copies, merged_state
-from padnet_hf.partition.layer import pad_layers, pad_weights
-from padnet_hf.partition.packing import first_positions
-from padnet_hf.partition.report import PartitionReport, report
-from padnet_hf.partition.weight import PADWeight
 from padnet_hf.version import __version__
 
 

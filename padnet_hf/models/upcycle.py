@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from padnet_hf.errors import PADNetError
-from padnet_hf.partition.layer import pad_layers, pad_weights
-from padnet_hf.partition.shards import is_sharded
+from padnet_hf.method.layer import pad_layers, pad_weights
+from padnet_hf.method.shards import is_sharded
 
 
 def dense_name(name: str, names: Mapping[str, str]) -> str:

@@ -7,10 +7,10 @@ from transformers import PreTrainedModel, TrainerCallback, TrainerControl, Train
 
 from padnet_hf.errors import PADNetError
 from padnet_hf.layers.kernel_attention import check_temperature
-from padnet_hf.partition.config import PartitionConfig
-from padnet_hf.partition.imp import partition
-from padnet_hf.partition.report import PartitionReport
-from padnet_hf.partition.scoring import Batch
+from padnet_hf.method.config import PartitionConfig
+from padnet_hf.method.imp import partition
+from padnet_hf.method.report import PartitionReport
+from padnet_hf.method.scoring import Batch
 
 
 class IMPCallback(TrainerCallback):

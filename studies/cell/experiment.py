@@ -13,8 +13,8 @@ from transformers import Trainer, TrainingArguments
 import studies.cell.criteria  # noqa: F401 (registers its criteria)
 from padnet_hf.jobs.partition_options import partition_config
 from padnet_hf.jobs.trainer_steps import train
-from padnet_hf.partition.layer import pad_weights
-from padnet_hf.partition.report import report
+from padnet_hf.method.layer import pad_weights
+from padnet_hf.method.report import report
 from padnet_hf.training.calibration import CalibrationBatches
 from studies.cell.arguments import arguments, fewer_copies
 from studies.cell.data_order import fix_data_order

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from padnet_hf.layers.feed_forward import PADFeedForward
 from padnet_hf.layers.router import NoisyTopKRouter, Routing
-from padnet_hf.partition.layer import pad_layers, pad_weights
+from padnet_hf.method.layer import pad_layers, pad_weights
 
 
 def routed_layers(model: nn.Module) -> dict[str, PADFeedForward]:

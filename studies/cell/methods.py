@@ -6,9 +6,9 @@ import torch
 from torch import Tensor, nn
 from transformers import Trainer
 
-from padnet_hf.partition.layer import pad_layers, pad_weights
-from padnet_hf.partition.report import Size, report
-from padnet_hf.partition.weight import PADWeight
+from padnet_hf.method.layer import pad_layers, pad_weights
+from padnet_hf.method.report import Size, report
+from padnet_hf.method.weight import PADWeight
 from studies.cell.settings import Cell
 
 

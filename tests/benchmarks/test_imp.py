@@ -2,7 +2,7 @@ import torch
 
 from benchmarks.imp import Size, batch, build, partition_and_undo, passes
 from padnet_hf import PartitionConfig, partition
-from padnet_hf.partition.layer import pad_weights
+from padnet_hf.method.layer import pad_weights
 
 SIZE = Size(2, 32, 64, 1)
 CONFIG = PartitionConfig(num_batches=2)

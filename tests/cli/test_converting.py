@@ -7,7 +7,7 @@ from torch import Tensor
 from transformers import AutoModelForImageClassification, AutoModelForSequenceClassification, AutoTokenizer, BertModel
 
 from padnet_hf import PADBertForSequenceClassification, PADBertModel, PartitionConfig, partition
-from padnet_hf.partition.layer import pad_weights
+from padnet_hf.method.layer import pad_weights
 from padnet_hf.training.calibration import CalibrationBatches
 from tests.cli.samples import LABELS, PAD_CLASSES, REVIEWS, Padnet, files_of, save_processing
 from tests.hub.cases import logits_of, make_batch, make_dense

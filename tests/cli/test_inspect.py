@@ -10,7 +10,7 @@ from transformers import BertConfig
 
 from padnet_hf import PADBertConfig, PADBertForSequenceClassification, PADNetError
 from padnet_hf.errors import PADCheckpointError
-from padnet_hf.partition.layer import pad_layers
+from padnet_hf.method.layer import pad_layers
 from tests.cli.samples import PAD_CLASSES, Padnet, files_of
 
 

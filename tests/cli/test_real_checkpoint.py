@@ -8,7 +8,7 @@ from torch import Tensor
 from transformers import AutoModel, AutoTokenizer, BertModel
 
 from padnet_hf import PADBertModel
-from padnet_hf.partition.layer import pad_weights
+from padnet_hf.method.layer import pad_weights
 from tests.cli.samples import Padnet
 from tests.conftest import SENTENCES
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from transformers import TrainerCallback
 
-from padnet_hf.partition.layer import hash_masks, pad_weights
+from padnet_hf.method.layer import hash_masks, pad_weights
 
 
 class StateNote(TrainerCallback):

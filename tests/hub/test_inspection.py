@@ -10,7 +10,7 @@ import torch
 
 from padnet_hf import PADBertConfig, PADBertForSequenceClassification, PADNetError
 from padnet_hf.hub.inspection import inspect_checkpoint
-from padnet_hf.partition.layer import pad_weights
+from padnet_hf.method.layer import pad_weights
 from tests.hub.cases import CASES, make_dense, make_model
 from tests.hub.published import Published
 from tests.hub.simulated_hub import SimulatedHub

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from padnet_hf.partition.layer import pad_weights
+from padnet_hf.method.layer import pad_weights
 from tests.hub.cases import CASES, make_dense, make_model
 from tests.hub.published import Published
 

@@ -14,8 +14,8 @@ import transformers.modeling_utils
 from transformers import PreTrainedTokenizerBase, Trainer
 from transformers.trainer_callback import TrainerState
 
-from padnet_hf.partition import scoring
-from padnet_hf.partition.weight import PADWeight
+from padnet_hf.method import scoring
+from padnet_hf.method.weight import PADWeight
 
 CallNumber = Callable[..., bool]
 

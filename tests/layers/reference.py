@@ -4,9 +4,9 @@ import torch
 from torch import Tensor
 
 from padnet_hf.layers.experts import PADExperts
-from padnet_hf.partition.layer import pad_weights
-from padnet_hf.partition.weight import PADWeight
-from tests.partition.toy import LayerConfig
+from padnet_hf.method.layer import pad_weights
+from padnet_hf.method.weight import PADWeight
+from tests.method.toy import LayerConfig
 
 FORMS = ("fully dynamic", "element", "unit", "static by element", "static by unit", "mixed")
 

@@ -13,9 +13,9 @@ from torch.func import functional_call
 
 from padnet_hf.layers import dynamic_conv, mixed_conv, sample_conv
 from padnet_hf.layers.dynamic_conv import PADDynamicConv2d
-from padnet_hf.partition.layer import pad_weights
-from padnet_hf.partition.packing import pack_mask
-from padnet_hf.partition.weight import PADWeight
+from padnet_hf.method.layer import pad_weights
+from padnet_hf.method.packing import pack_mask
+from padnet_hf.method.weight import PADWeight
 
 FORMS = ("fully dynamic", "element", "unit", "static", "dynamic weight, static bias", "static weight, dynamic bias")
 

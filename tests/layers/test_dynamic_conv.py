@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from padnet_hf.errors import PADNetError
 from padnet_hf.layers.dynamic_conv import PADDynamicConv2d
-from padnet_hf.partition.layer import pad_weights
+from padnet_hf.method.layer import pad_weights
 from tests.layers.reference_conv import (
     FORMS,
     FORMS_AND_WAYS,

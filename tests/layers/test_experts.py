@@ -9,7 +9,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.checkpoint import checkpoint
 
 from padnet_hf.layers.experts import BY_DEVICE, PADExperts
-from padnet_hf.partition.layer import pad_weights
+from padnet_hf.method.layer import pad_weights
 from tests.layers.reference import FORMS, make_experts, make_routing, reference_experts
 
 IMPLEMENTATIONS = [

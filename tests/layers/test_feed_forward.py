@@ -4,11 +4,11 @@ import pytest
 import torch
 
 from padnet_hf.layers.feed_forward import PADFeedForward
-from padnet_hf.partition.config import PartitionConfig
-from padnet_hf.partition.imp import partition
-from padnet_hf.partition.layer import MaskGroup, MultiplyAdds, mask_groups, pad_weights
+from padnet_hf.method.config import PartitionConfig
+from padnet_hf.method.imp import partition
+from padnet_hf.method.layer import MaskGroup, MultiplyAdds, mask_groups, pad_weights
 from tests.layers.reference import reference_experts
-from tests.partition.toy import LayerConfig
+from tests.method.toy import LayerConfig
 
 HIDDEN, INNER, DENSE = 4, 24, 2 * 4 * 24
 

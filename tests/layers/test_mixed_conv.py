@@ -10,7 +10,7 @@ from torch import Tensor
 from padnet_hf.layers.dynamic_conv import PADDynamicConv2d
 from padnet_hf.layers.mixed_conv import mix_outputs, mixed_conv2d
 from padnet_hf.layers.sample_conv import Geometry
-from padnet_hf.partition.packing import Packed
+from padnet_hf.method.packing import Packed
 from tests.layers.reference_conv import WAYS, force, make_conv, make_inputs
 
 SHAPE = torch.Size((6, 4, 3, 3))

@@ -9,7 +9,7 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils.checkpoint import checkpoint
 
 from padnet_hf.layers.rebuild import RebuiltInBackward
-from padnet_hf.partition.weight import PADWeight
+from padnet_hf.method.weight import PADWeight
 
 COPIES, ROWS, COLUMNS = 3, 8, 4
 

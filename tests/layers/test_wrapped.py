@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from padnet_hf.layers.wrapped import call_inside, unwrapped
-from padnet_hf.partition.weight import PADWeight
+from padnet_hf.method.weight import PADWeight
 
 
 class Doubling(nn.Module):

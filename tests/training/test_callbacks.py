@@ -7,11 +7,11 @@ from torch import Tensor
 from transformers import Trainer, TrainingArguments
 
 from padnet_hf.errors import PADNetError
-from padnet_hf.partition.config import PartitionConfig
-from padnet_hf.partition.imp import partition
-from padnet_hf.partition.layer import pad_weights
+from padnet_hf.method.config import PartitionConfig
+from padnet_hf.method.imp import partition
+from padnet_hf.method.layer import pad_weights
 from padnet_hf.training.callbacks import IMPCallback, TemperatureCallback
-from tests.partition.toy import ToyModel, toy_batches
+from tests.method.toy import ToyModel, toy_batches
 
 CONFIG = PartitionConfig(dynamic_ratio=0.3, num_rounds=2)
 

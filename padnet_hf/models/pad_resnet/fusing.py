@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from transformers.models.resnet.modeling_resnet import ResNetConvLayer, ResNetShortCut
 
 from padnet_hf.layers.dynamic_conv import PADDynamicConv2d
-from padnet_hf.partition.weight import PADWeight
+from padnet_hf.method.weight import PADWeight
 
 
 def drop_norms(model: nn.Module) -> None:

@@ -17,10 +17,10 @@ from padnet_hf.errors import PADNetError
 from padnet_hf.layers.dynamic_conv import PADDynamicConv2d
 from padnet_hf.layers.kernel_attention import KernelAttention, PairedLinear, check_temperature
 from padnet_hf.layers.sample_conv import Geometry
+from padnet_hf.method.weight import PADWeight
 from padnet_hf.models.pad_model import PADModelMixin
 from padnet_hf.models.pad_resnet.configuration_pad_resnet import PADResNetConfig
 from padnet_hf.models.pad_resnet.fusing import drop_norms, fold_norms
-from padnet_hf.partition.weight import PADWeight
 
 
 class PADResNetEmbeddings(resnet.ResNetEmbeddings):

@@ -12,7 +12,7 @@ from transformers import AutoModel, AutoModelForSequenceClassification, BertForS
 
 from padnet_hf import PADBertForSequenceClassification, PADBertModel
 from padnet_hf.layers.experts import PADExperts
-from padnet_hf.partition.layer import pad_weights
+from padnet_hf.method.layer import pad_weights
 
 GRANULARITIES = ("element", "unit")
 RATIOS = (0.0, 0.3, 0.5, 1.0)

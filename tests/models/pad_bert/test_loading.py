@@ -13,7 +13,7 @@ from torch import Tensor
 from transformers import AlbertConfig, AlbertModel, AutoModelForSequenceClassification, AutoTokenizer
 
 from padnet_hf import PADBertForSequenceClassification, PADNetError
-from padnet_hf.partition.packing import unpack_mask
+from padnet_hf.method.packing import unpack_mask
 
 Make = Callable[..., PADBertForSequenceClassification]
 Move = Callable[[PADBertForSequenceClassification], PADBertForSequenceClassification]

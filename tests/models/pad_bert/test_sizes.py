@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from padnet_hf import PADBertConfig, PADBertForSequenceClassification
-from padnet_hf.partition.layer import pad_weights
+from padnet_hf.method.layer import pad_weights
 
 
 def on_meta(**fields: object) -> PADBertForSequenceClassification:

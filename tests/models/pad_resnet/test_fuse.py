@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from transformers import AutoModelForImageClassification, ResNetForImageClassification
 
 from padnet_hf import PADNetError, PADResNetBackbone, PADResNetForImageClassification, PartitionConfig, partition
-from padnet_hf.partition.layer import pad_weights
+from padnet_hf.method.layer import pad_weights
 
 FORMS: dict[str, dict[str, object] | None] = {
     "fully dynamic": None,

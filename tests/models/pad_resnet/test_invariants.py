@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from transformers import AutoModelForImageClassification, ResNetForImageClassification
 
 from padnet_hf import PADDynamicConv2d, PADResNetForImageClassification, PartitionConfig, partition
-from padnet_hf.partition.layer import pad_weights
+from padnet_hf.method.layer import pad_weights
 
 GRANULARITIES = ("element", "unit")
 RATIOS = (0.0, 0.3, 0.5, 1.0)

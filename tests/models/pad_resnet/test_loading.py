@@ -36,7 +36,7 @@ from padnet_hf import (
     partition,
 )
 from padnet_hf.errors import PADCheckpointError
-from padnet_hf.partition.packing import unpack_mask
+from padnet_hf.method.packing import unpack_mask
 
 Make = Callable[..., PADResNetForImageClassification]
 Move = Callable[[PADResNetForImageClassification], PADResNetForImageClassification]

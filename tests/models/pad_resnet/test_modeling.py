@@ -21,7 +21,7 @@ from padnet_hf import (
     PADResNetModel,
 )
 from padnet_hf.layers.kernel_attention import KernelAttention
-from padnet_hf.partition.layer import pad_weights
+from padnet_hf.method.layer import pad_weights
 
 TINY = {"layer_type": "basic", "embedding_size": 8, "hidden_sizes": [16, 24], "depths": [1, 1]}
 SMALL_STEM = {"stem_kernel_size": 3, "stem_stride": 1, "stem_pool": False}

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from padnet_hf import PADDynamicConv2d, PADResNetConfig, PADResNetForImageClassification
-from padnet_hf.partition.layer import pad_layers, pad_weights
+from padnet_hf.method.layer import pad_layers, pad_weights
 
 RATIO = 0.3
 STEM = 64 * 3 * 7 * 7

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from padnet_hf.partition.criteria import criterion_named
+from padnet_hf.method.criteria import criterion_named
 from studies.cell.criteria import disagreement
 
 COPIES = torch.randn(3, 4, 5, generator=torch.Generator().manual_seed(0))

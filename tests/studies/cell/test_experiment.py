@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from padnet_hf.partition.layer import pad_weights
+from padnet_hf.method.layer import pad_weights
 from studies.cell import experiment
 from studies.cell.settings import Cell
 from tests.studies.conftest import tiny_cell

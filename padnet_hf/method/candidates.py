@@ -1,0 +1,95 @@
+"""The candidates of a whole model while IMP runs: which are dynamic still, and which remain so after the next round."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from padnet_hf.method.config import PartitionConfig
+from padnet_hf.method.layer import MaskGroup
+from padnet_hf.method.packing import first_positions, pack_mask, positions_of, unpack_mask
+from padnet_hf.method.selection import select_elements, select_units
+from padnet_hf.method.weight import PADWeight
+
+
+class Candidates(ABC):
+    """The N elements or U units of every mask group.
+
+    Attributes:
+        masks: which are dynamic still, as bits, (ceil(N/8),) or (ceil(U/8),) uint8 for each group.
+        weights: the weights that are scored, in the order of their groups.
+    """
+
+    def __init__(self, groups: Sequence[MaskGroup], config: PartitionConfig) -> None:
+        self._groups = groups
+        self._scope = config.scope
+        self._sizes = [group.weights[0].num_candidates(config.granularity) for group in groups]
+        devices = [group.weights[0].values.device for group in groups]
+        self.masks = [first_positions(n, n, device) for n, device in zip(self._sizes, devices, strict=True)]
+        self.weights = [weight for group in groups for weight in group.weights]
+        self._group_of = {weight: number for number, group in enumerate(groups) for weight in group.weights}
+        self._share = 1.0
+
+    def _mask(self, group: int) -> Tensor:
+        return unpack_mask(self.masks[group], self._sizes[group])
+
+    def select(self, contributions: Sequence[Tensor], share: float) -> None:
+        """Keep those whose contributions are largest in magnitude, as many as make up `share` of all candidates.
+
+        contributions: as `reduced` gives them, summed over batches, one tensor per weight; used up.
+        """
+        self.masks = [pack_mask(mask) for mask in self._selected(contributions, share)]
+        self._share = share
+
+    @abstractmethod
+    def reduced(self, weight: PADWeight, contribution: Tensor) -> Tensor:
+        """Contributions of a weight's elements, (*shape), -> those of its candidates."""
+
+    @abstractmethod
+    def dynamic_elements(self, weight: PADWeight) -> Tensor:
+        """Which elements of a weight are dynamic still, (*shape) bool."""
+
+    @abstractmethod
+    def _selected(self, contributions: Sequence[Tensor], share: float) -> list[Tensor]: ...
+
+
+class Elements(Candidates):
+    """Every element by itself; those that are static already need no score, and take no memory for one."""
+
+    def reduced(self, weight: PADWeight, contribution: Tensor) -> Tensor:
+        flat = contribution.flatten()
+        return flat if self._share == 1 else flat.index_select(0, positions_of(self._mask(self._group_of[weight])))
+
+    def dynamic_elements(self, weight: PADWeight) -> Tensor:
+        return self._mask(self._group_of[weight]).view(weight.shape)
+
+    def _selected(self, contributions: Sequence[Tensor], share: float) -> list[Tensor]:
+        scores = [contribution.abs_() for contribution in contributions]
+        among_dynamic = select_elements(scores, share, self._scope, self._sizes)
+        masks = map(self._mask, range(len(self._groups)))
+        return [mask.index_copy_(0, positions_of(mask), kept) for mask, kept in zip(masks, among_dynamic, strict=True)]
+
+
+class Units(Candidates):
+    """Whole units: their contributions are summed over all their elements, in every weight of the group."""
+
+    def reduced(self, weight: PADWeight, contribution: Tensor) -> Tensor:
+        return contribution.movedim(weight.unit_dim, 0).reshape(weight.shape[weight.unit_dim], -1).sum(dim=1)
+
+    def dynamic_elements(self, weight: PADWeight) -> Tensor:
+        return weight.over_elements(self._mask(self._group_of[weight])).view(weight.shape)
+
+    def _selected(self, contributions: Sequence[Tensor], share: float) -> list[Tensor]:
+        scores, unit_sizes = [], []
+        remaining = iter(contributions)
+        for number, group in enumerate(self._groups):
+            score = sum(next(remaining) for _ in group.weights).abs()
+            score[~self._mask(number)] = -1  # out of the running
+            scores.append(score)
+            unit_sizes.append(sum(weight.shape.numel() for weight in group.weights) // self._sizes[number])
+        return select_units(scores, share, self._scope, unit_sizes)
+
+
+def candidates(groups: Sequence[MaskGroup], config: PartitionConfig) -> Candidates:
+    """The candidates that a configuration chooses from, all of them dynamic."""
+    return (Elements if config.granularity == "element" else Units)(groups, config)

@@ -1,0 +1,86 @@
+"""PartitionConfig: everything that decides which parameters become dynamic."""
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, get_args
+
+from padnet_hf.errors import PADNetError
+from padnet_hf.method.criteria import criterion_names
+from padnet_hf.method.weight import Granularity
+
+Schedule = Literal["exponential", "linear"]
+Scope = Literal["global", "layer"]
+StaticBranch = Literal["drop", "keep"]
+
+
+@dataclass(frozen=True)
+class PartitionConfig:
+    """How `partition` chooses, each field checked on construction.
+
+    Attributes:
+        dynamic_ratio: kappa, the share of candidates that stays dynamic, 0 to 1. 0.5 is the paper's for MoE-BERT, 0.3
+            its choice for a dynamic ResNet; both are rows of the headline in docs/study.md. With the default router 0.5
+            is 0.8 to 0.9 points above 0.3 on the mean of four GLUE tasks (the same place, "Sizes"; one seed). What is
+            said of CIFAR-10 and SST-2 below is there under "How IMP chooses"; one seed each, SST-2 by unit.
+        granularity: "element" (the paper's): any single weight may be dynamic; saves memory and bytes. "unit" (ours):
+            whole hidden neurons or output channels; saves multiply-adds too. With the default router both are level on
+            the mean of four GLUE tasks, on all data and in short training (docs/study.md, "In short").
+        criterion: "snip" (the paper's), "magnitude", "random" or a name given to `register_criterion`. On CIFAR-10 all
+            three are within the noise of a seed; on SST-2, with the paper's router, magnitude is 2.2 points below snip,
+            random 1.0; on four GLUE tasks with the default router random is level with snip, by element and by unit
+            (three seeds; on all data, one).
+        num_rounds: T, rounds of scoring and selecting; the dynamic share falls towards kappa from round to round. 3 is
+            ours; 1 and 10 are as good on CIFAR-10, and +0.3 and -0.3 points on SST-2.
+        schedule: "exponential" (the paper's): kappa ** (t / T) after round t. "linear": 1 - (1 - kappa) * t / T.
+        scope: "global" (upstream's default): one threshold over all layers. "layer": the same share in every layer (in
+            every weight of it, if the granularity is "element"); as good on CIFAR-10, -0.2 points on SST-2.
+        static_branch: what an element already static counts for in later rounds. "drop" (the paper's): nothing.
+            "keep": the static value it would get; as good on CIFAR-10, +0.3 points on SST-2.
+        num_batches: batches scored in every round (the same ones); with several processes, on each process. 8 is ours;
+            64 are as good on CoLA, by unit with the default router (three seeds).
+        seed: of everything random: the criterion "random", and the choice of calibration batches where the caller
+            draws them with it.
+    """
+
+    dynamic_ratio: float = 0.5
+    granularity: Granularity = "element"
+    criterion: str = "snip"
+    num_rounds: int = 3
+    schedule: Schedule = "exponential"
+    scope: Scope = "global"
+    static_branch: StaticBranch = "drop"
+    num_batches: int = 8
+    seed: int = 42
+
+    def __post_init__(self) -> None:
+        ratio = self.dynamic_ratio
+        if isinstance(ratio, bool) or not isinstance(ratio, int | float) or not 0 <= ratio <= 1:
+            raise PADNetError(
+                f"dynamic_ratio is {ratio!r}, but it is a share: give a number from 0 (all static) to 1 (all dynamic), "
+                "for instance 0.5."
+            )
+        for name, choices in (
+            ("granularity", get_args(Granularity)),
+            ("criterion", criterion_names()),
+            ("schedule", get_args(Schedule)),
+            ("scope", get_args(Scope)),
+            ("static_branch", get_args(StaticBranch)),
+        ):
+            value = getattr(self, name)
+            if value not in choices:
+                raise PADNetError(f"{name} is {value!r}, but must be one of {', '.join(map(repr, choices))}.")
+        for name, lowest in (("num_rounds", 1), ("num_batches", 1), ("seed", 0)):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < lowest:
+                raise PADNetError(f"{name} is {value!r}, but must be a whole number of at least {lowest}.")
+
+    def share_after(self, round_number: int) -> float:
+        """Share of all candidates that is still dynamic after round t = 1..T (DESIGN: exactly kappa after the last)."""
+        progress = round_number / self.num_rounds
+        if progress == 1:
+            return self.dynamic_ratio
+        if self.schedule == "exponential":
+            return self.dynamic_ratio**progress
+        return 1 - (1 - self.dynamic_ratio) * progress
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)

@@ -1,0 +1,128 @@
+"""Iterative mode partition (PAD-Net, section 3.3): choose the dynamic share from a few batches, before training."""
+
+from collections.abc import Iterable, Sequence
+
+import torch
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+from padnet_hf.errors import PADNetError
+from padnet_hf.method.candidates import candidates
+from padnet_hf.method.config import PartitionConfig
+from padnet_hf.method.conversion import undone_on_error
+from padnet_hf.method.criteria import criterion_named
+from padnet_hf.method.layer import MaskGroup, hash_masks, mask_groups, pad_weights
+from padnet_hf.method.packing import unpack_mask
+from padnet_hf.method.processes import failing_together, from_all
+from padnet_hf.method.report import PartitionReport, report
+from padnet_hf.method.scoring import Batch, no_trace, score_parameters, take
+from padnet_hf.method.shards import is_sharded
+from padnet_hf.method.trial import trials
+
+
+def partition(
+    model: nn.Module,
+    batches: Iterable[Batch] | None = None,
+    config: PartitionConfig | None = None,
+    *,
+    progress: bool = True,
+) -> PartitionReport:
+    """Make all but the chosen share of a fully dynamic model static, in place; its parameters are compact afterwards.
+
+    Call it before the optimizer and any wrapping (DDP, FSDP) exist: parameters are replaced. On an error or an
+    interrupt the model is as it was. With several processes (torch.distributed) every process calls it with its own
+    batches, or none where there are more processes than batches; scores are summed, so all choose the same.
+
+    Args:
+        model: any module with PAD layers, for instance a `PADBertForSequenceClassification`.
+        batches: keyword dictionaries for `model`, labels included, so that it gives a loss. The first
+            `config.num_batches` are used, in every round. Criteria without gradients, and ratios 0 and 1, need none.
+        config: how to choose; `PartitionConfig()` if not given.
+        progress: show a progress bar.
+
+    Returns:
+        What became of every layer, and sizes before and after.
+
+    Raises:
+        PADNetError: no PAD layers, partitioned already, parameters sharded (tensor or expert parallelism, FSDP2), no
+            batches, a batch without or with a non-finite loss.
+    """
+    config = config or PartitionConfig()
+    _check_model(model)
+    needs_batches = criterion_named(config.criterion).needs_gradients and 0 < config.dynamic_ratio < 1
+    with failing_together():
+        taken = take(batches, config.num_batches) if needs_batches else []
+    if needs_batches and not any(from_all(len(taken))):
+        raise PADNetError(
+            "there are no calibration batches, but this criterion needs at least 1 (num_batches is "
+            f"{config.num_batches}); pass an iterable of keyword dictionaries with labels, for instance a DataLoader."
+        )
+    groups = mask_groups(model, config.granularity)
+    masks = _choose(model, groups, taken, config, progress)
+    record = config.to_dict() | {"num_samples": _count_samples(taken), "mask_hash": hash_masks(masks)}
+    with undone_on_error() as convert:
+        for group, bits in zip(groups, masks, strict=True):
+            mask = unpack_mask(bits, group.weights[0].num_candidates(config.granularity))
+            for weight in group.weights:
+                convert(weight, mask, config.granularity)
+            for weight in group.followers:
+                convert(weight, mask.any().view(1), config.granularity)
+        result = report(model, record)
+        if hasattr(model, "record_partition"):
+            model.record_partition(record)
+    return result
+
+
+def _check_model(model: nn.Module) -> None:
+    weights = pad_weights(model)
+    if not weights:
+        raise PADNetError(
+            f"{type(model).__name__} has no dynamic layers to partition; build one first, for instance with "
+            "PADBertForSequenceClassification.from_dense(...)."
+        )
+    if is_sharded(model.parameters()):
+        raise PADNetError(
+            f"the parameters of this {type(model).__name__} are spread over processes, but a partition looks at whole "
+            "weights: call partition() first, save the model, and load that with its DistributedConfig (or start FSDP)."
+        )
+    partitioned = [name for name, weight in weights.items() if not weight.is_fully_dynamic]
+    if partitioned or getattr(model, "is_partitioned", False):
+        raise PADNetError(
+            f"this {type(model).__name__} is partitioned already; to choose again, start from the fully dynamic model "
+            "(from_dense, or its checkpoint)."
+        )
+
+
+def _choose(
+    model: nn.Module, groups: Sequence[MaskGroup], batches: Sequence[Batch], config: PartitionConfig, progress: bool
+) -> list[Tensor]:
+    """The masks of IMP's last round as bits, over the N elements or U units of each of `groups`."""
+    remaining = candidates(groups, config)
+    if config.dynamic_ratio in (0, 1):
+        return [bits * int(config.dynamic_ratio) for bits in remaining.masks]
+    criterion = criterion_named(config.criterion)
+    generator = torch.Generator().manual_seed(config.seed)
+    steps = config.num_rounds * max(len(batches), 1)
+    bar = tqdm(total=steps, desc="partition", unit="batch", disable=not progress)
+    scored = [weight.dynamic for weight in remaining.weights]
+
+    def reduce(number: int, contribution: Tensor) -> Tensor:
+        return remaining.reduced(remaining.weights[number], contribution)
+
+    with bar, no_trace(model, scored), trials(remaining.weights) as by_weight:
+        for number in range(1, config.num_rounds + 1):
+            remaining.select(
+                score_parameters(model, scored, batches, criterion, generator, reduce=reduce, on_batch=bar.update),
+                config.share_after(number),
+            )
+            if number < config.num_rounds:
+                for weight, trial in by_weight.items():
+                    trial.apply(remaining.dynamic_elements(weight), config.static_branch)
+        bar.update(steps - bar.n)
+    return remaining.masks
+
+
+def _count_samples(batches: Sequence[Batch]) -> int:
+    """Samples in these batches, over all processes."""
+    lengths = (next((len(v) for v in batch.values() if isinstance(v, Tensor) and v.dim()), 0) for batch in batches)
+    return sum(from_all(sum(lengths)))

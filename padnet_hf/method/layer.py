@@ -1,0 +1,75 @@
+"""What a layer tells `partition` and the report about itself."""
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from typing import ClassVar, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from padnet_hf.method.packing import pack_mask
+from padnet_hf.method.weight import Granularity, PADWeight
+
+
+class MaskGroup(NamedTuple):
+    """Weights that share one mask.
+
+    weights: candidate i of each is the same thing: the same element, hidden neuron or output channel.
+    followers: have no candidates of their own; they stay dynamic as long as any candidate of the group is.
+    """
+
+    weights: tuple[PADWeight, ...]
+    followers: tuple[PADWeight, ...] = ()
+
+
+class MultiplyAdds(NamedTuple):
+    """Multiply-adds of a layer as a dense, a fully dynamic and the present one, per what its `work_per` says."""
+
+    dense: int
+    fully_dynamic: int
+    current: int
+
+
+class PADLayer(nn.Module, ABC):
+    """Base class of every layer whose weights are PADWeights; its other parameters exist only to route or to mix.
+
+    work_per: what multiply-adds are counted for, "token" or "image".
+    """
+
+    work_per: ClassVar[str] = "token"
+
+    @abstractmethod
+    def unit_group(self) -> MaskGroup:
+        """Its weights, as they share a mask when the granularity is "unit"."""
+
+    @abstractmethod
+    def multiply_adds(self) -> MultiplyAdds:
+        """Its multiply-adds, routing not counted."""
+
+
+def pad_layers(model: nn.Module) -> dict[str, PADLayer]:
+    """The PAD layers of a model by name, in the order of `named_modules`."""
+    return {name: module for name, module in model.named_modules() if isinstance(module, PADLayer)}
+
+
+def pad_weights(model: nn.Module) -> dict[str, PADWeight]:
+    """The PADWeights of a model by name, in the order of `named_modules`."""
+    return {name: module for name, module in model.named_modules() if isinstance(module, PADWeight)}
+
+
+def mask_groups(model: nn.Module, granularity: Granularity) -> list[MaskGroup]:
+    """Which weights share a mask, in the order of the layers: none ("element"), or those of a layer ("unit")."""
+    groups = [layer.unit_group() for layer in pad_layers(model).values()]
+    if granularity == "unit":
+        return groups
+    return [MaskGroup((weight,)) for group in groups for weight in (*group.weights, *group.followers)]
+
+
+def hash_masks(masks: Iterable[Tensor]) -> str:
+    """SHA-256, in hexadecimal, over the bits of masks (bool, or packed already) in the order of `mask_groups`."""
+    digest = hashlib.sha256()
+    for mask in masks:
+        bits = pack_mask(mask) if mask.dtype == torch.bool else mask
+        digest.update(bits.cpu().numpy().tobytes())
+    return digest.hexdigest()

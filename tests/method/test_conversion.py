@@ -1,0 +1,58 @@
+import pytest
+import torch
+from torch import Tensor
+
+from padnet_hf.method.conversion import undone_on_error
+from padnet_hf.method.weight import Granularity, PADWeight
+
+MASKS = {"all": [True] * 6, "none": [False] * 6, "some": [False, True, True, False, True, False]}
+
+
+def _weight(equal_copies: bool, *, ordered: bool = True) -> PADWeight:
+    weight = PADWeight(3, (6, 2), unit_dim=0, ordered=ordered)
+    values = torch.randn(3, 6, 2, generator=torch.Generator().manual_seed(0))
+    weight.become({"dynamic": values[:1].expand(3, -1, -1).clone() if equal_copies else values})
+    return weight
+
+
+def _mask(name: str, granularity: Granularity) -> Tensor:
+    mask = torch.tensor(MASKS[name])
+    return mask if granularity == "unit" else mask.repeat_interleave(2)
+
+
+def _convert_and_interrupt(weights: list[PADWeight], mask: Tensor, granularity: Granularity) -> None:
+    with undone_on_error() as convert:
+        for weight in weights:
+            convert(weight, mask, granularity)
+        assert [weight.is_static for weight in weights] == [not mask.any()] * 2
+        raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("mask", MASKS)
+@pytest.mark.parametrize("granularity", ["element", "unit"])
+@pytest.mark.parametrize("equal_copies", [True, False])
+@pytest.mark.parametrize("ordered", [True, False])
+def test_an_error_gives_back_the_very_parameters(
+    ordered: bool, equal_copies: bool, granularity: Granularity, mask: str
+) -> None:
+    weights = [_weight(equal_copies, ordered=ordered) for _ in range(2)]
+    parameters = [weight.dynamic for weight in weights]
+    values = [parameter.detach().clone() for parameter in parameters]
+    with pytest.raises(KeyboardInterrupt):
+        _convert_and_interrupt(weights, _mask(mask, granularity), granularity)
+    for weight, parameter, expected in zip(weights, parameters, values, strict=True):
+        assert weight.dynamic is parameter
+        assert weight.is_fully_dynamic
+        assert torch.equal(parameter, expected)
+        assert weight.granularity == "element"
+
+
+@pytest.mark.parametrize("granularity", ["element", "unit"])
+def test_copies_that_are_equal_are_let_go_as_soon_as_they_are_compact(granularity: Granularity) -> None:
+    equal, different = _weight(True), _weight(False)
+    originals = [equal.dynamic, different.dynamic]
+    with undone_on_error() as convert:
+        for weight in (equal, different):
+            convert(weight, _mask("some", granularity), granularity)
+        assert [original.numel() for original in originals] == [0, 36]
+    assert equal.num_dynamic_elements == different.num_dynamic_elements == 6
