@@ -20,7 +20,7 @@ from benchmarks.comparison import Job, Measured
 from benchmarks.device import Clock, device
 from benchmarks.floor import Floor
 from benchmarks.fresh import each_in_fresh_process
-from benchmarks.layers import LayerConfig
+from benchmarks.layers import LayerSizes
 from benchmarks.targets import Target
 from benchmarks.timing import interleaved
 from benchmarks.training import measure_steps
@@ -127,7 +127,7 @@ def jobs(quick: bool) -> Iterator[Job]:
     layers, hidden, inner, tokens, rounds = (1, 16, 32, 64, 1) if quick else (2, 768, 3072, 4096, 3)
     case = {"layers": layers, "shape": f"{hidden}/{inner}", "tokens": tokens}
     names = (BASELINE, "element 0.5") if quick else STEP_VARIANTS
-    calls = {name: (name, layers, LayerConfig(hidden, inner), tokens) for name in names}
+    calls = {name: (name, layers, LayerSizes(hidden, inner), tokens) for name in names}
     yield Job(STEP, case, partial(time_steps, calls), rounds, (BASELINE,), (tokens, "tokens"))
 
 
@@ -143,25 +143,25 @@ def run(layer: nn.Module, mode: str, hidden: Tensor, index: Tensor, weights: Ten
     layer.zero_grad()
 
 
-def routing(tokens: int, config: LayerConfig) -> tuple[Tensor, Tensor]:
+def routing(tokens: int, sizes: LayerSizes) -> tuple[Tensor, Tensor]:
     """Chosen experts (T, K), and gates (T, K) summing to one."""
-    top, index = torch.randn(tokens, config.num_experts).topk(config.num_experts_per_tok)
+    top, index = torch.randn(tokens, sizes.num_experts).topk(sizes.top_k)
     return index, top.softmax(dim=-1)
 
 
 def time_cell(cell: Cell, mode: str, rounds: int, clock: Clock) -> Measured:
     """Seconds of all variants of a cell that have this mode, in the same rounds."""
     torch.manual_seed(0)
-    config, dtype = LayerConfig(cell.hidden, cell.inner), getattr(torch, cell.dtype)
+    sizes, dtype = LayerSizes(cell.hidden, cell.inner), getattr(torch, cell.dtype)
     calls: dict[str, Callable[[], None]] = {}
     with device():
-        hidden, (index, weights) = torch.randn(cell.tokens, cell.hidden, dtype=dtype), routing(cell.tokens, config)
+        hidden, (index, weights) = torch.randn(cell.tokens, cell.hidden, dtype=dtype), routing(cell.tokens, sizes)
         for name in cell.variants:
             variant = VARIANTS[name]
             if variant.kind == "floor":
-                calls[name] = partial(Floor(config, cell.tokens, variant.ratio, dtype).run, mode)
+                calls[name] = partial(Floor(sizes, cell.tokens, variant.ratio, dtype).run, mode)
             elif mode == FORWARD or not variant.cached:  # cached weights are for evaluation
-                calls[name] = partial(run, build(variant, config).to(dtype), mode, hidden, index, weights.to(dtype))
+                calls[name] = partial(run, build(variant, sizes).to(dtype), mode, hidden, index, weights.to(dtype))
     return {"seconds": interleaved(calls, rounds, clock)}
 
 
@@ -170,10 +170,10 @@ def time_steps(calls: dict[str, tuple], rounds: int, clock: Clock) -> Measured:
     return each_in_fresh_process({name: partial(step, *case, clock) for name, case in calls.items()}, rounds)
 
 
-def step(name: str, layers: int, config: LayerConfig, tokens: int, clock: Clock) -> dict[str, float]:
+def step(name: str, layers: int, sizes: LayerSizes, tokens: int, clock: Clock) -> dict[str, float]:
     """A training step of one stack, router included, in this very process."""
     with device():
-        inputs = torch.randn(tokens, config.hidden_size)
+        inputs = torch.randn(tokens, sizes.hidden_size)
 
     def loss(stack: nn.Module, size: int) -> Tensor:
         hidden = inputs[:size]
@@ -181,4 +181,4 @@ def step(name: str, layers: int, config: LayerConfig, tokens: int, clock: Clock)
             hidden = hidden + layer(hidden)
         return hidden.square().mean()
 
-    return measure_steps(partial(build_stack, VARIANTS[name], layers, config), loss, config.num_experts, tokens, clock)
+    return measure_steps(partial(build_stack, VARIANTS[name], layers, sizes), loss, sizes.num_experts, tokens, clock)

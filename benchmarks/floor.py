@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from benchmarks.layers import LayerConfig, dynamic_count
+from benchmarks.layers import LayerSizes, dynamic_count
 
 
 class Product(NamedTuple):
@@ -33,11 +33,11 @@ class Floor:
     partition by element. Expert by expert: what one expert's products leave in the cache, the next ones may find.
     """
 
-    def __init__(self, config: LayerConfig, tokens: int, ratio: float, dtype: torch.dtype = torch.float32) -> None:
-        hidden, dynamic = config.hidden_size, dynamic_count(config.intermediate_size, "unit", ratio)
-        static = config.intermediate_size - dynamic
-        share = tokens * config.num_experts_per_tok // config.num_experts
-        networks = [(tokens, static)] * bool(static) + [(share, dynamic)] * config.num_experts
+    def __init__(self, sizes: LayerSizes, tokens: int, ratio: float, dtype: torch.dtype = torch.float32) -> None:
+        hidden, dynamic = sizes.hidden_size, dynamic_count(sizes.inner_size, "unit", ratio)
+        static = sizes.inner_size - dynamic
+        share = tokens * sizes.top_k // sizes.num_experts
+        networks = [(tokens, static)] * bool(static) + [(share, dynamic)] * sizes.num_experts
         self.products = [p for count, inner in networks for p in _feed_forward(count, hidden, inner, dtype)]
 
     @property

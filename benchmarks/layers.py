@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from transformers.integrations.moe import grouped_mm_experts_forward
 
 from padnet_hf.layers.experts import BY_DEVICE, BuiltExperts, PADExperts
+from padnet_hf.layers.feed_forward import PADFeedForward
 from padnet_hf.method.layer import pad_weights
 from padnet_hf.method.packing import pack_mask
 from padnet_hf.method.selection import UNIT_BLOCK
@@ -19,19 +20,22 @@ from padnet_hf.method.weight import Granularity
 
 
 @dataclass
-class LayerConfig:
-    """What PADFeedForward reads of a model's configuration."""
+class LayerSizes:
+    """Sizes of a feed-forward layer, and how its experts are computed."""
 
     hidden_size: int
-    intermediate_size: int
+    inner_size: int
     num_experts: int = 8
-    num_experts_per_tok: int = 2
-    hidden_act: str = "gelu"
-    expert_dropout: float = 0.0
-    router_level: str = "token"
-    router_noise: bool = True
-    router_noise_epsilon: float = 1e-2
-    _experts_implementation: str = BY_DEVICE
+    top_k: int = 2
+    implementation: str = BY_DEVICE
+
+    def layer(self) -> PADFeedForward:
+        """Experts with their router."""
+        return PADFeedForward(**vars(self), activation="gelu", router_noise=True)
+
+    def experts(self) -> PADExperts:
+        """The experts of such a layer alone."""
+        return self.layer().experts
 
 
 def randomize(module: nn.Module) -> None:
@@ -95,23 +99,24 @@ class TransformersExperts(PADExperts):
 
     def forward(self, hidden: Tensor, index: Tensor, weights: Tensor) -> Tensor:
         """As PADExperts.forward."""
-        built = {name: weight.dynamic for name, weight in pad_weights(self).items()}
-        run = TRANSFORMERS[self.config._experts_implementation]
-        return run(BuiltExperts(**built, act_fn=self.act_fn), hidden, index, weights)
+        built = [weight.dynamic for weight in pad_weights(self).values()]
+        run = TRANSFORMERS[self.implementation]
+        return run(BuiltExperts(*built, self.act_fn, False, self.num_experts), hidden, index, weights)
 
 
-def use_transformers_code(model: nn.Module) -> None:
+def use_transformers_code(model: nn.Module) -> nn.Module:
     """Run all fully dynamic experts in a model by transformers' own code, with the parameters that they have."""
     for module in model.modules():
         if isinstance(module, PADExperts):
             module.__class__ = TransformersExperts  # the same but for its forward
+    return model
 
 
 class Dense(nn.Sequential):
     """The feed-forward network that every expert is a copy of; takes and ignores the routing."""
 
-    def __init__(self, config: LayerConfig) -> None:
-        hidden, inner = config.hidden_size, config.intermediate_size
+    def __init__(self, sizes: LayerSizes) -> None:
+        hidden, inner = sizes.hidden_size, sizes.inner_size
         super().__init__(nn.Linear(hidden, inner), nn.GELU(), nn.Linear(inner, hidden))
 
     def forward(self, hidden: Tensor, *routing: Tensor) -> Tensor:

@@ -6,14 +6,12 @@ from torch import nn
 
 from benchmarks.layers import (
     Dense,
-    LayerConfig,
-    TransformersExperts,
+    LayerSizes,
     partition_at_random,
     randomize,
     use_transformers_code,
 )
-from padnet_hf.layers.experts import BY_DEVICE, PADExperts
-from padnet_hf.layers.feed_forward import PADFeedForward
+from padnet_hf.layers.experts import BY_DEVICE
 from padnet_hf.method.layer import pad_weights
 from padnet_hf.method.weight import Granularity
 
@@ -47,12 +45,13 @@ VARIANTS = {
 UNIT_5, UNIT_3 = (f"unit {ratio}" for ratio in (0.5, 0.3))
 
 
-def build(variant: Variant, config: LayerConfig) -> nn.Module:
+def build(variant: Variant, sizes: LayerSizes) -> nn.Module:
     """A layer with random weights."""
     if variant.kind == "dense":
-        return Dense(config)
-    config = replace(config, _experts_implementation=variant.implementation)
-    layer = TransformersExperts(config) if variant.kind == "transformers" else PADExperts(config)
+        return Dense(sizes)
+    layer = replace(sizes, implementation=variant.implementation).experts()
+    if variant.kind == "transformers":
+        use_transformers_code(layer)
     randomize(layer)
     if variant.granularity:
         partition_at_random(layer, variant.granularity, variant.ratio)
@@ -61,10 +60,10 @@ def build(variant: Variant, config: LayerConfig) -> nn.Module:
     return layer
 
 
-def build_stack(variant: Variant, layers: int, config: LayerConfig) -> nn.Sequential:
+def build_stack(variant: Variant, layers: int, sizes: LayerSizes) -> nn.Sequential:
     """Feed-forward layers with their routers, partitioned from the start."""
-    config = replace(config, _experts_implementation=variant.implementation)
-    stack = nn.Sequential(*(PADFeedForward(config) for _ in range(layers)))
+    sizes = replace(sizes, implementation=variant.implementation)
+    stack = nn.Sequential(*(sizes.layer() for _ in range(layers)))
     if variant.kind == "transformers":
         use_transformers_code(stack)
     for layer in stack:

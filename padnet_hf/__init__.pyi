@@ -6,7 +6,16 @@ from .errors import PADNetError
 from .layers.dynamic_conv import PADDynamicConv2d
 from .layers.kernel_attention import register_attention
 from .method import PADWeight, PartitionConfig, PartitionReport, partition, register_criterion
-from .models.pad_bert import (
+from .models.families.albert import (
+    PADAlbertConfig,
+    PADAlbertForMaskedLM,
+    PADAlbertForMultipleChoice,
+    PADAlbertForQuestionAnswering,
+    PADAlbertForSequenceClassification,
+    PADAlbertForTokenClassification,
+    PADAlbertModel,
+)
+from .models.families.bert import (
     PADBertConfig,
     PADBertForMaskedLM,
     PADBertForMultipleChoice,
@@ -15,12 +24,88 @@ from .models.pad_bert import (
     PADBertForTokenClassification,
     PADBertModel,
 )
-from .models.pad_resnet import (
+from .models.families.camembert import (
+    PADCamembertConfig,
+    PADCamembertForMaskedLM,
+    PADCamembertForMultipleChoice,
+    PADCamembertForQuestionAnswering,
+    PADCamembertForSequenceClassification,
+    PADCamembertForTokenClassification,
+    PADCamembertModel,
+)
+from .models.families.deberta_v2 import (
+    PADDebertaV2Config,
+    PADDebertaV2ForMaskedLM,
+    PADDebertaV2ForMultipleChoice,
+    PADDebertaV2ForQuestionAnswering,
+    PADDebertaV2ForSequenceClassification,
+    PADDebertaV2ForTokenClassification,
+    PADDebertaV2Model,
+)
+from .models.families.distilbert import (
+    PADDistilBertConfig,
+    PADDistilBertForMaskedLM,
+    PADDistilBertForMultipleChoice,
+    PADDistilBertForQuestionAnswering,
+    PADDistilBertForSequenceClassification,
+    PADDistilBertForTokenClassification,
+    PADDistilBertModel,
+)
+from .models.families.electra import (
+    PADElectraConfig,
+    PADElectraForMaskedLM,
+    PADElectraForMultipleChoice,
+    PADElectraForQuestionAnswering,
+    PADElectraForSequenceClassification,
+    PADElectraForTokenClassification,
+    PADElectraModel,
+)
+from .models.families.mobilenet_v2 import (
+    PADMobileNetV2Config,
+    PADMobileNetV2ForImageClassification,
+    PADMobileNetV2Model,
+)
+from .models.families.modernbert import (
+    PADModernBertConfig,
+    PADModernBertForMaskedLM,
+    PADModernBertForMultipleChoice,
+    PADModernBertForQuestionAnswering,
+    PADModernBertForSequenceClassification,
+    PADModernBertForTokenClassification,
+    PADModernBertModel,
+)
+from .models.families.resnet import (
     PADResNetBackbone,
     PADResNetConfig,
     PADResNetForImageClassification,
     PADResNetModel,
 )
+from .models.families.roberta import (
+    PADRobertaConfig,
+    PADRobertaForMaskedLM,
+    PADRobertaForMultipleChoice,
+    PADRobertaForQuestionAnswering,
+    PADRobertaForSequenceClassification,
+    PADRobertaForTokenClassification,
+    PADRobertaModel,
+)
+from .models.families.vit import (
+    PADViTConfig,
+    PADViTForImageClassification,
+    PADViTModel,
+)
+from .models.families.xlm_roberta import (
+    PADXLMRobertaConfig,
+    PADXLMRobertaForMaskedLM,
+    PADXLMRobertaForMultipleChoice,
+    PADXLMRobertaForQuestionAnswering,
+    PADXLMRobertaForSequenceClassification,
+    PADXLMRobertaForTokenClassification,
+    PADXLMRobertaModel,
+)
+from .models.outputs import RoutedOutput
+from .models.registry import register_family
+from .models.seams import Convolutions, FeedForward, make_dynamic
 from .training.calibration import CalibrationBatches
 from .training.callbacks import IMPCallback, TemperatureCallback
 from .training.trainer import PADTrainer
@@ -29,7 +114,16 @@ from .version import __version__
 __all__ = [
     "AdapterSparsity",
     "CalibrationBatches",
+    "Convolutions",
+    "FeedForward",
     "IMPCallback",
+    "PADAlbertConfig",
+    "PADAlbertForMaskedLM",
+    "PADAlbertForMultipleChoice",
+    "PADAlbertForQuestionAnswering",
+    "PADAlbertForSequenceClassification",
+    "PADAlbertForTokenClassification",
+    "PADAlbertModel",
     "PADBertConfig",
     "PADBertForMaskedLM",
     "PADBertForMultipleChoice",
@@ -37,22 +131,80 @@ __all__ = [
     "PADBertForSequenceClassification",
     "PADBertForTokenClassification",
     "PADBertModel",
+    "PADCamembertConfig",
+    "PADCamembertForMaskedLM",
+    "PADCamembertForMultipleChoice",
+    "PADCamembertForQuestionAnswering",
+    "PADCamembertForSequenceClassification",
+    "PADCamembertForTokenClassification",
+    "PADCamembertModel",
+    "PADDebertaV2Config",
+    "PADDebertaV2ForMaskedLM",
+    "PADDebertaV2ForMultipleChoice",
+    "PADDebertaV2ForQuestionAnswering",
+    "PADDebertaV2ForSequenceClassification",
+    "PADDebertaV2ForTokenClassification",
+    "PADDebertaV2Model",
+    "PADDistilBertConfig",
+    "PADDistilBertForMaskedLM",
+    "PADDistilBertForMultipleChoice",
+    "PADDistilBertForQuestionAnswering",
+    "PADDistilBertForSequenceClassification",
+    "PADDistilBertForTokenClassification",
+    "PADDistilBertModel",
     "PADDynamicConv2d",
+    "PADElectraConfig",
+    "PADElectraForMaskedLM",
+    "PADElectraForMultipleChoice",
+    "PADElectraForQuestionAnswering",
+    "PADElectraForSequenceClassification",
+    "PADElectraForTokenClassification",
+    "PADElectraModel",
+    "PADMobileNetV2Config",
+    "PADMobileNetV2ForImageClassification",
+    "PADMobileNetV2Model",
+    "PADModernBertConfig",
+    "PADModernBertForMaskedLM",
+    "PADModernBertForMultipleChoice",
+    "PADModernBertForQuestionAnswering",
+    "PADModernBertForSequenceClassification",
+    "PADModernBertForTokenClassification",
+    "PADModernBertModel",
     "PADNetError",
     "PADResNetBackbone",
     "PADResNetConfig",
     "PADResNetForImageClassification",
     "PADResNetModel",
+    "PADRobertaConfig",
+    "PADRobertaForMaskedLM",
+    "PADRobertaForMultipleChoice",
+    "PADRobertaForQuestionAnswering",
+    "PADRobertaForSequenceClassification",
+    "PADRobertaForTokenClassification",
+    "PADRobertaModel",
     "PADTrainer",
+    "PADViTConfig",
+    "PADViTForImageClassification",
+    "PADViTModel",
     "PADWeight",
+    "PADXLMRobertaConfig",
+    "PADXLMRobertaForMaskedLM",
+    "PADXLMRobertaForMultipleChoice",
+    "PADXLMRobertaForQuestionAnswering",
+    "PADXLMRobertaForSequenceClassification",
+    "PADXLMRobertaForTokenClassification",
+    "PADXLMRobertaModel",
     "PartitionConfig",
     "PartitionReport",
+    "RoutedOutput",
     "TemperatureCallback",
     "__version__",
     "lora_config",
+    "make_dynamic",
     "partition",
     "register_attention",
     "register_criterion",
+    "register_family",
     "restore_masks",
     "sparsify_adapter",
 ]

@@ -1,3 +1,3 @@
 """The package's version: read by setup.py, and written into every checkpoint's partition record."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

@@ -1,16 +1,18 @@
 """What can be asked of run_glue.py: the options, their defaults and the checks that need no data."""
 
 from dataclasses import asdict, dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import torch
 from transformers import TrainingArguments
 
-from padnet_hf import PADBertConfig, PartitionConfig
+from padnet_hf import PartitionConfig
 from padnet_hf.jobs.command_line import option, parse_options
+from padnet_hf.jobs.layer_options import ExpertOptions, layer_fields
 from padnet_hf.jobs.lora_options import LoraOptions
-from padnet_hf.jobs.partition_options import PartitionOptions, partition_options
+from padnet_hf.jobs.partition_options import partition_options
 from padnet_hf.jobs.run_request import recorded_training
+from padnet_hf.models.moe_config import PADMoEConfig
 
 TRAINING_DEFAULTS = {
     "per_device_train_batch_size": 32,
@@ -19,12 +21,6 @@ TRAINING_DEFAULTS = {
     "dataloader_pin_memory": torch.accelerator.is_available(),
 }
 """Where this script's defaults differ from those of TrainingArguments."""
-
-_EXPERTS = (
-    "num_experts", "num_experts_per_tok", "moe_layers", "expert_dropout",
-    "router_level", "router_noise", "router_init_std", "balance_loss_coef",
-)  # fmt: skip
-"""Options that are fields of PADBertConfig."""
 
 
 @dataclass
@@ -57,28 +53,12 @@ class DataArguments:
 
 
 @dataclass
-class PADArguments(PartitionOptions):
+class PADArguments(ExpertOptions):
     """Which network: dense with neither --use_pad nor --use_moe."""
 
     use_moe: bool = option("Train a fully dynamic network (mixture of experts).", False)
-    num_experts: int | None = option("Copies E of each feed-forward network (8).")
-    num_experts_per_tok: int | None = option("Experts chosen per token (2).")
-    moe_layers: list[int] | None = option("Numbers of the layers that become dynamic (all).")
-    expert_dropout: float | None = option("Dropout of the experts' inner activations in training (0).")
-    router_level: Literal["token", "sentence"] | None = option(
-        "Whether each token has experts of its own, or all tokens of a sentence the same ones (token)."
-    )
-    router_noise: bool | None = option(
-        "Whether training adds learned noise to the routers' logits (False; the paper: True)."
-    )
-    router_init_std: float | None = option("Standard deviation of the routers' initial weights (0.05; the paper: 0).")
-    balance_loss_coef: float | None = option("Weight of the balance loss in the training loss (0.01).")
-    experts_implementation: Literal["pad", "eager", "grouped_mm"] | None = option(
-        "How the experts are computed (pad: eager on a CPU, grouped_mm elsewhere)."
-    )
 
     dynamic_option: ClassVar[str] = "use_moe"
-    layer_options: ClassVar[tuple[str, ...]] = _EXPERTS
 
 
 Arguments = tuple[ModelArguments, DataArguments, LoraOptions, PADArguments, TrainingArguments]
@@ -92,11 +72,8 @@ def parse(argv: list[str] | None) -> Arguments:
 
 
 def experts_options(pad: PADArguments) -> dict[str, Any]:
-    """The fields of PADBertConfig that are options, defaults filled in; empty for a dense network."""
-    if pad.variant == "dense":
-        return {}
-    default = PADBertConfig()
-    return {name: getattr(default if getattr(pad, name) is None else pad, name) for name in _EXPERTS}
+    """The fields of PADMoEConfig that are options, defaults filled in; empty for a dense network."""
+    return layer_fields(pad, PADMoEConfig)
 
 
 def recorded_options(

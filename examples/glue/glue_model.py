@@ -16,11 +16,13 @@ from transformers import (
 from embedded import MODEL_NAME, embedded_model
 from glue_arguments import DataArguments, ModelArguments, PADArguments, experts_options
 from glue_data import TextData, check_labels
-from padnet_hf import PADBertConfig, PADBertForSequenceClassification, PADNetError, PartitionReport
+from padnet_hf import PADNetError, PartitionReport
 from padnet_hf.jobs.adapting import base_of, is_adapter
 from padnet_hf.jobs.labels import class_fields, known_labels
 from padnet_hf.jobs.loading import load_or_explain
 from padnet_hf.jobs.variants import needs_upcycling
+from padnet_hf.models.pad_config import PADConfigMixin
+from padnet_hf.models.registry import family_of, has_family, pad_class_for
 
 SHORTEST_SEQUENCE = 8
 _REMEDY = (
@@ -65,12 +67,13 @@ def check_model(config: PreTrainedConfig, source: str, pad: PADArguments, *, res
         source, config, own=own, asked=pad.variant, plain="dense", option=option, given=given, resuming=resuming
     ):
         return
-    if config.model_type != "bert":
+    family = family_of(config.model_type)
+    if "AutoModelForSequenceClassification" not in family.models:
         raise PADNetError(
-            f"{source!r} is a model of type {config.model_type!r}, but {option} takes BERT (bert, pad_bert): choose "
-            "one with --model_name_or_path, or leave the option out for dense training"
+            f"{source!r} is a model of type {config.model_type!r}, which classifies no text: choose another one with "
+            "--model_name_or_path"
         )
-    PADBertConfig.from_dense(config, **options)
+    family.from_dense(config, **options)
 
 
 def check_adapter(source: str, *, making: bool) -> None:
@@ -84,7 +87,10 @@ def check_adapter(source: str, *, making: bool) -> None:
 
 def check_length(config: PreTrainedConfig, tokenizer: PreTrainedTokenizerBase, data: DataArguments) -> None:
     """Raise PADNetError if the model cannot take inputs of --max_seq_length tokens."""
-    longest = min(tokenizer.model_max_length, getattr(config, "max_position_embeddings", tokenizer.model_max_length))
+    positions = getattr(config, "max_position_embeddings", tokenizer.model_max_length)
+    if has_family(config.model_type):
+        positions = family_of(config.model_type).longest_input(config)
+    longest = min(tokenizer.model_max_length, positions)
     if not SHORTEST_SEQUENCE <= data.max_seq_length <= longest:
         raise PADNetError(
             f"--max_seq_length is {data.max_seq_length}, but this model takes {SHORTEST_SEQUENCE} to {longest}: choose "
@@ -132,7 +138,7 @@ def build_model(
     built = _load(loader, source, model, dtype=torch.float32, ignore_mismatched_sizes=is_dense, **fields)
     if is_dense and pad.variant != "dense":
         origin = {} if model.model_name_or_path else {"base_model": MODEL_NAME}
-        built = PADBertForSequenceClassification.from_dense(built, **origin, **experts_options(pad))
+        built = pad_class_for(config, classifier=True).from_dense(built, **origin, **experts_options(pad))
     if pad.experts_implementation:
         built.set_experts_implementation(pad.experts_implementation)
     return built
@@ -140,7 +146,7 @@ def build_model(
 
 def variant_of(config: PreTrainedConfig) -> str:
     """`dense`, `fully dynamic` or `partitioned`: what the model is, whatever was asked for."""
-    if not isinstance(config, PADBertConfig):
+    if not isinstance(config, PADConfigMixin):
         return "dense"
     return "fully dynamic" if config.partition is None else "partitioned"
 
@@ -155,10 +161,11 @@ def is_same(source: PreTrainedConfig, config: PreTrainedConfig) -> bool:
 
 
 def size_report(model: PreTrainedModel) -> PartitionReport | None:
-    """Sizes of the model in its three forms; for a dense BERT those it would have by default, None for other models."""
-    if isinstance(model.config, PADBertConfig):
+    """Sizes of the model in its three forms; for a dense one those it would have by default, None without a family."""
+    if isinstance(model.config, PADConfigMixin):
         return model.partition_report()
-    if model.config.model_type != "bert":
+    if not has_family(model.config.model_type):
         return None
+    pad_class = pad_class_for(model.config, classifier=True)
     with torch.device("meta"):
-        return PADBertForSequenceClassification(PADBertConfig.from_dense(model.config)).partition_report()
+        return pad_class(pad_class.config_class.from_dense(model.config)).partition_report()

@@ -11,7 +11,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 from torch.utils.data import Dataset
 from tqdm.auto import tqdm
-from transformers import ConvNextImageProcessorPil
+from transformers import BaseImageProcessor, ConvNextImageProcessorPil
 
 from image_split import ImageSplit
 from padnet_hf import PADNetError
@@ -48,7 +48,7 @@ class PixelSet(Dataset):
     def __init__(
         self,
         split: ImageSplit,
-        processor: ConvNextImageProcessorPil,
+        processor: BaseImageProcessor,
         channels: int,
         label2id: Mapping[str, int],
         *,
@@ -57,7 +57,7 @@ class PixelSet(Dataset):
         progress: bool = True,
     ) -> None:
         self.processor, self.channels, self.convert = processor, channels, convert
-        side = processor.size["shortest_edge"]
+        side = side_of(processor)
         stays = len(split) * channels * side * side <= KEPT_BYTES
         good, kept = [], []
         for index in tqdm(range(len(split)), desc=f"checking {split.source}", disable=not progress, leave=False):
@@ -137,6 +137,24 @@ def check_channels(image: Image.Image, channels: int, where: str, *, convert: bo
         )
 
 
+def side_of(processor: BaseImageProcessor) -> int:
+    """Height and width of what it makes. Raises PADNetError if that is no square."""
+    crops = getattr(processor, "do_center_crop", False)
+    size = processor.crop_size if crops else processor.size
+    sides = {size[key] for key in ("shortest_edge", "height", "width") if size.get(key)}
+    if len(sides) != 1:
+        raise PADNetError(f"the image processor makes images of {dict(size)}, but they must be square: mend its file")
+    return sides.pop()
+
+
+def resize_to(processor: BaseImageProcessor, side: int) -> None:
+    """Let it make images of `side` x `side`, in the way it does so."""
+    is_edge = bool(processor.size.get("shortest_edge"))
+    processor.size = {"shortest_edge": side} if is_edge else {"height": side, "width": side}
+    if getattr(processor, "do_center_crop", False):
+        processor.crop_size = {"height": side, "width": side}
+
+
 def new_processor(side: int) -> ConvNextImageProcessorPil:
     """Resizes the shorter side to `side` and cuts a square out of the middle; the crop takes nothing else away."""
     return ConvNextImageProcessorPil(size={"shortest_edge": side}, crop_pct=1.0)
@@ -145,7 +163,7 @@ def new_processor(side: int) -> ConvNextImageProcessorPil:
 class PixelCollator:
     """Batches of PixelSet items: `pixel_values` (B, C, N, N) float, scaled and normalised like the saved processor."""
 
-    def __init__(self, processor: ConvNextImageProcessorPil) -> None:
+    def __init__(self, processor: BaseImageProcessor) -> None:
         # Without one of the two steps the other is the identity.
         self.scale = processor.rescale_factor if processor.do_rescale else 1.0
         mean, deviation = (processor.image_mean, processor.image_std) if processor.do_normalize else (0.0, 1.0)

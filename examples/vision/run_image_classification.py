@@ -1,4 +1,4 @@
-"""Train a static, fully dynamic or partitioned ResNet on images: from the Hub, your own, or the embedded digits.
+"""Train a static, fully dynamic or partitioned ResNet, MobileNetV2 or ViT on images: from the Hub, your own, or digits.
 
     python examples/vision/run_image_classification.py --use_pad --do_train --do_eval --output_dir runs/vision
 
@@ -9,7 +9,7 @@ import logging
 from dataclasses import asdict
 from typing import Any
 
-from transformers import ConvNextImageProcessorPil, PreTrainedConfig, set_seed
+from transformers import BaseImageProcessor, PreTrainedConfig, set_seed
 
 from augmentation import Augmentation
 from image_split import ImageData, ImageSplit
@@ -20,7 +20,7 @@ from padnet_hf.jobs.partition_options import partition_config
 from padnet_hf.jobs.run_request import check_run, roles_of
 from padnet_hf.jobs.sharing import share
 from padnet_hf.jobs.trainer_steps import start_run, train
-from pixels import UNREADABLE, PixelSet, new_processor
+from pixels import UNREADABLE, PixelSet, new_processor, side_of
 from vision_arguments import Arguments, makes_model, parse, recorded_options, temperature_options
 from vision_data import SPLIT_OF_ROLE, load_image_data
 from vision_model import (
@@ -82,12 +82,12 @@ def prepare(arguments: Arguments, partition: PartitionConfig | None, checkpoint:
     if source is None:
         processor = new_processor(model_arguments.image_size or shorter_side(data.splits["train"]))
         fields = label_fields(data, None, training=True)
-        config = new_config(model_arguments, pad, processor.size["shortest_edge"], fields)
+        config = new_config(model_arguments, pad, side_of(processor), fields)
     else:
         config = load_config(source, model_arguments)
         check_model(config, source, pad, resuming=checkpoint is not None)
         fields = label_fields(data, config, training=training.do_train)
-        processor = load_processor(source, model_arguments)
+        processor = load_processor(source, model_arguments, config)
     sets = read_images(data, [SPLIT_OF_ROLE[role] for role in roles], arguments, processor, config, fields)
     if source is None:
         processor.image_mean, processor.image_std = sets["train"].statistics()
@@ -121,7 +121,7 @@ def read_images(
     data: ImageData,
     names: list[str],
     arguments: Arguments,
-    processor: ConvNextImageProcessorPil,
+    processor: BaseImageProcessor,
     config: PreTrainedConfig,
     fields: dict[str, Any],
 ) -> dict[str, PixelSet]:
@@ -139,7 +139,7 @@ def read_images(
         )
         for name in names
     }
-    side = processor.size["shortest_edge"]
+    side = side_of(processor)
     logger.info(
         "%s: %s, each %d x %d",
         data.name,
@@ -152,11 +152,11 @@ def read_images(
 
 def close(job: Job, measured: dict[str, float], folder: str) -> None:
     """Print the table of the three networks and how to load this one from `folder`."""
-    model, side = job.trainer.model, job.trainer.processing_class.size["shortest_edge"]
-    rows = closing_rows(model, variant_of(model.config), size_report(model, side), folder, measured, plain="static")
-    print_closing(
-        rows, folder, auto_class="AutoModelForImageClassification", per="image", counted="dynamic convolutions"
-    )
+    model, side = job.trainer.model, side_of(job.trainer.processing_class)
+    report = size_report(model, side)
+    rows = closing_rows(model, variant_of(model.config), report, folder, measured, plain="static")
+    counted = "dynamic convolutions" if report.work_per == "image" else "feed-forward layers"
+    print_closing(rows, folder, auto_class="AutoModelForImageClassification", per=report.work_per, counted=counted)
 
 
 if __name__ == "__main__":

@@ -6,10 +6,13 @@ from typing import Any, ClassVar, Literal
 import torch
 from transformers import TrainingArguments
 
-from padnet_hf import PADNetError, PADResNetConfig, PartitionConfig
+from padnet_hf import PADNetError, PartitionConfig
 from padnet_hf.jobs.command_line import option, parse_options
-from padnet_hf.jobs.partition_options import PartitionOptions, partition_options
+from padnet_hf.jobs.layer_options import EXPERTS, KERNELS, ExpertOptions, filled_in
+from padnet_hf.jobs.partition_options import partition_options
 from padnet_hf.jobs.run_request import recorded_training
+from padnet_hf.models.kernels_config import PADKernelsConfig
+from padnet_hf.models.moe_config import PADMoEConfig
 
 TRAINING_DEFAULTS = {
     "per_device_train_batch_size": 64,
@@ -22,7 +25,6 @@ TRAINING_DEFAULTS = {
 """Where this script's defaults differ from those of TrainingArguments."""
 
 _SHAPE = ("hidden_sizes", "depths", "layer_type", "stem_kernel_size", "stem_stride", "stem_pool", "num_channels")
-_KERNELS = ("num_kernels", "reduction", "attention", "dynamic_layers")
 _TEMPERATURE = ("temperature_initial", "temperature_final", "temperature_epochs")
 _SMALL_NETWORK = {
     "hidden_sizes": [32, 64, 128], "depths": [1, 1, 1], "layer_type": "basic", "stem_kernel_size": 3, "stem_stride": 2,
@@ -34,7 +36,7 @@ _SMALL_NETWORK = {
 class ModelArguments:
     """Which model: a checkpoint, or a new one of the shape given."""
 
-    model_name_or_path: str | None = option("Hub name or folder of a ResNet. Without it: a new network.")
+    model_name_or_path: str | None = option("Hub name or folder of a ResNet, MobileNetV2 or ViT (a new ResNet).")
     model_revision: str = option("Branch, tag or commit of the model on the Hub.", "main")
     cache_dir: str | None = option("Where downloads are kept.")
     image_size: int | None = option("Side of the square that images are resized to (the model's, or the data's).")
@@ -72,11 +74,11 @@ class DataArguments:
 
 
 @dataclass
-class PADArguments(PartitionOptions):
-    """Which network: static with neither --use_pad nor --use_dynamic."""
+class PADArguments(ExpertOptions):
+    """Which network: static with neither --use_pad nor --use_dynamic. Options of experts are for transformers."""
 
     dynamic_ratio: float | None = option("Share of the parameters that stays dynamic, 0 to 1 (0.3).")
-    use_dynamic: bool = option("Train a fully dynamic network (dynamic convolution).", False)
+    use_dynamic: bool = option("Train a fully dynamic network (dynamic convolution, or experts).", False)
     num_kernels: int | None = option("Kernels E of each dynamic convolution (4).")
     reduction: int | None = option("Channels by hidden channels of the attention over kernels (16).")
     attention: str | None = option("Attention over kernels: softmax, sigmoid, or a registered one (softmax).")
@@ -87,7 +89,7 @@ class PADArguments(PartitionOptions):
 
     plain: ClassVar[str] = "static"
     dynamic_option: ClassVar[str] = "use_dynamic"
-    layer_options: ClassVar[tuple[str, ...]] = _KERNELS + _TEMPERATURE
+    layer_options: ClassVar[tuple[str, ...]] = KERNELS + EXPERTS + _TEMPERATURE
     partition_defaults: ClassVar[dict[str, Any]] = {"dynamic_ratio": 0.3}
 
 
@@ -133,14 +135,6 @@ def shape_options(model: ModelArguments) -> dict[str, Any]:
     return _SMALL_NETWORK | given
 
 
-def kernel_options(pad: PADArguments) -> dict[str, Any]:
-    """The fields of PADResNetConfig that are options, defaults filled in; empty for a static network."""
-    if pad.variant == "static":
-        return {}
-    default = PADResNetConfig()
-    return {name: getattr(default if getattr(pad, name) is None else pad, name) for name in _KERNELS}
-
-
 def temperature_options(pad: PADArguments) -> dict[str, float]:
     """The arguments of TemperatureCallback that were given."""
     given = {name.removeprefix("temperature_"): getattr(pad, name) for name in _TEMPERATURE}
@@ -148,12 +142,14 @@ def temperature_options(pad: PADArguments) -> dict[str, float]:
 
 
 def recorded_options(arguments: Arguments, partition: PartitionConfig | None) -> dict[str, Any]:
-    """Every option that decides the result, by name, defaults filled in."""
+    """Every option that decides the result, by name, defaults filled in; those of layers as they were given."""
     model, data, pad, training = arguments
     asked = asdict(data) | {name: getattr(model, name) for name in ("model_name_or_path", "model_revision")}
     asked |= {"image_size": model.image_size} | shape_options(model)
     asked |= recorded_training(training) | {"label_smoothing_factor": training.label_smoothing_factor}
-    asked |= {"use_pad": pad.use_pad, "use_dynamic": pad.use_dynamic} | kernel_options(pad)
+    asked |= {"use_pad": pad.use_pad, "use_dynamic": pad.use_dynamic}
+    if pad.variant != pad.plain:
+        asked |= filled_in(pad, KERNELS, PADKernelsConfig) | filled_in(pad, EXPERTS, PADMoEConfig)
     asked |= {f"temperature_{name}": value for name, value in temperature_options(pad).items()}
     asked |= partition_options(partition)
     del asked["overwrite_output_dir"]

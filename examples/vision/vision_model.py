@@ -6,7 +6,7 @@ import torch
 from transformers import (
     AutoConfig,
     AutoModelForImageClassification,
-    ConvNextImageProcessorPil,
+    BaseImageProcessor,
     PreTrainedConfig,
     PreTrainedModel,
 )
@@ -14,10 +14,15 @@ from transformers import (
 from image_split import ImageData
 from padnet_hf import PADNetError, PADResNetConfig, PADResNetForImageClassification, PartitionReport
 from padnet_hf.jobs.labels import check_known, class_fields, known_labels
+from padnet_hf.jobs.layer_options import layer_fields
 from padnet_hf.jobs.loading import load_or_explain
 from padnet_hf.jobs.variants import needs_upcycling
-from vision_arguments import ModelArguments, PADArguments, kernel_options, shape_options
+from padnet_hf.models.pad_config import PADConfigMixin
+from padnet_hf.models.registry import family_of, image_processor_class, pad_class_for
+from pixels import resize_to, side_of
+from vision_arguments import ModelArguments, PADArguments, shape_options, temperature_options
 
+_HEAD = "AutoModelForImageClassification"
 _REMEDY = (
     "--model_name_or_path FOLDER reads a local folder with config.json, model.safetensors and "
     "preprocessor_config.json; without the option a new network is trained"
@@ -29,11 +34,16 @@ def load_config(source: str, model: ModelArguments) -> PreTrainedConfig:
     return _load(AutoConfig.from_pretrained, source, model)
 
 
-def load_processor(source: str, model: ModelArguments) -> ConvNextImageProcessorPil:
+def load_processor(source: str, model: ModelArguments, config: PreTrainedConfig) -> BaseImageProcessor:
     """The image processor that belongs to the model, for --image_size if given. Raises PADNetError if there is none."""
-    processor = _load(ConvNextImageProcessorPil.from_pretrained, source, model)
+    processor = _load(image_processor_class(config.model_type).from_pretrained, source, model)
     if model.image_size:
-        processor.size = {"shortest_edge": model.image_size}
+        resize_to(processor, model.image_size)
+    if hasattr(config, "patch_size") and side_of(processor) != config.image_size:  # it has a place for every patch
+        raise PADNetError(
+            f"images are resized to {side_of(processor)}, but {source!r} takes {config.image_size} alone: leave "
+            "--image_size out, or correct preprocessor_config.json"
+        )
     return processor
 
 
@@ -43,7 +53,7 @@ def _load(loader: Any, source: str, model: ModelArguments, **fields: Any) -> Any
 
 def variant_of(config: PreTrainedConfig) -> str:
     """`static`, `fully dynamic` or `partitioned`: what the model is, whatever was asked for."""
-    if not isinstance(config, PADResNetConfig) or config.dynamic_layers == []:
+    if not isinstance(config, PADConfigMixin) or getattr(config, "dynamic_layers", None) == []:
         return "static"
     return "fully dynamic" if config.partition is None else "partitioned"
 
@@ -51,23 +61,35 @@ def variant_of(config: PreTrainedConfig) -> str:
 def check_model(config: PreTrainedConfig, source: str, pad: PADArguments, *, resuming: bool) -> None:
     """Raise PADNetError if the model cannot become what is asked for."""
     own, option = variant_of(config), "--use_pad" if pad.use_pad else "--use_dynamic"
-    if config.model_type not in ("resnet", "pad_resnet"):
+    family = family_of(config.model_type)
+    if _HEAD not in family.models:
         raise PADNetError(
-            f"{source!r} is a model of type {config.model_type!r}, but this script takes ResNets (resnet, pad_resnet): "
-            "choose one with --model_name_or_path, or leave the option out for a new network"
+            f"{source!r} is a model of type {config.model_type!r}, but this script takes models of images (resnet, "
+            "mobilenet_v2, vit and their PAD models): choose one with --model_name_or_path, or leave the option out "
+            "for a new network"
         )
-    options = kernel_options(pad)
+    options = layer_fields(pad, family)
+    _check_temperature(pad, family)
     given = {name: value for name, value in options.items() if getattr(pad, name) is not None}
     if not needs_upcycling(
         source, config, own=own, asked=pad.variant, plain="static", option=option, given=given, resuming=resuming
     ):
         return
-    if config.model_type == "pad_resnet":
+    if isinstance(config, PADConfigMixin):
         raise PADNetError(
-            f"{source!r} is a static PAD-ResNet, which {option} cannot make dynamic: start from a stock ResNet, or "
+            f"{source!r} is a static PAD model, which {option} cannot make dynamic: start from a stock model, or "
             "from a new network"
         )
-    PADResNetConfig.from_dense(config, **options)
+    family.from_dense(config, **options)
+
+
+def _check_temperature(pad: PADArguments, family: type[PADConfigMixin]) -> None:
+    given = temperature_options(pad)
+    if given and family.copies != "kernels":
+        raise PADNetError(
+            f"--temperature_{next(iter(given))} has no effect on a model of type {family.dense_class.model_type!r}: "
+            "only attention over kernels has a temperature; leave it out"
+        )
 
 
 def label_fields(data: ImageData, config: PreTrainedConfig | None, *, training: bool) -> dict[str, Any]:
@@ -93,7 +115,7 @@ def label_fields(data: ImageData, config: PreTrainedConfig | None, *, training: 
 def new_config(model: ModelArguments, pad: PADArguments, side: int, fields: dict[str, Any]) -> PADResNetConfig:
     """The configuration of a new network for images of `side` x `side`. Raises PADNetError for values not allowed."""
     shape = shape_options(model)
-    kernels = kernel_options(pad) or {"dynamic_layers": []}
+    kernels = layer_fields(pad, PADResNetConfig) or {"dynamic_layers": []}
     return PADResNetConfig(**shape, embedding_size=shape["hidden_sizes"][0], image_size=side, **kernels, **fields)
 
 
@@ -107,7 +129,7 @@ def build_model(
     """
     if source is None:
         return PADResNetForImageClassification(config)
-    is_stock = config.model_type == "resnet"
+    is_stock = not isinstance(config, PADConfigMixin)
     if not is_stock and config.num_labels != fields["num_labels"]:
         raise PADNetError(
             f"{source!r} has a head for {config.num_labels} labels, but the data has {fields['num_labels']}: start "
@@ -116,7 +138,10 @@ def build_model(
     loader = AutoModelForImageClassification.from_pretrained
     built = _load(loader, source, model, dtype=torch.float32, ignore_mismatched_sizes=is_stock, **fields)
     if is_stock and pad.variant != "static":
-        built = PADResNetForImageClassification.from_dense(built, **kernel_options(pad))
+        pad_class = pad_class_for(config, classifier=True)
+        built = pad_class.from_dense(built, **layer_fields(pad, pad_class.config_class))
+    if pad.experts_implementation:
+        built.set_experts_implementation(pad.experts_implementation)
     return built
 
 
@@ -124,9 +149,11 @@ def size_report(model: PreTrainedModel, side: int) -> PartitionReport:
     """Sizes of the model in its three forms, for images of `side` x `side`; a static one has those of the default."""
     if variant_of(model.config) != "static":
         return model.partition_report()
-    if model.config.model_type == "resnet":
-        config = PADResNetConfig.from_dense(model.config, image_size=side)
+    pad_class = pad_class_for(model.config, classifier=True)
+    family = pad_class.config_class
+    if isinstance(model.config, PADConfigMixin):
+        config = family.from_dict(model.config.to_dict() | {"dynamic_layers": None})
     else:
-        config = type(model.config).from_dict(model.config.to_dict() | {"dynamic_layers": None})
+        config = family.from_dense(model.config, **({"image_size": side} if family.copies == "kernels" else {}))
     with torch.device("meta"):
-        return PADResNetForImageClassification(config).partition_report()
+        return pad_class(config).partition_report()

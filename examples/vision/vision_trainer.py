@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 from rich.table import Table
-from transformers import ConvNextImageProcessorPil, EvalPrediction, PreTrainedModel, TrainingArguments
+from transformers import BaseImageProcessor, EvalPrediction, PreTrainedModel, TrainingArguments
 from transformers.utils import is_matplotlib_available
 
 from augmentation import Augmentation, AugmentingTrainer
@@ -40,7 +40,7 @@ class Job:
 def build_trainer(
     training: TrainingArguments,
     model: PreTrainedModel,
-    processor: ConvNextImageProcessorPil,
+    processor: BaseImageProcessor,
     sets: dict[str, PixelSet],
     augmentation: Augmentation,
     partition: PartitionConfig | None,
@@ -52,7 +52,7 @@ def build_trainer(
     """
     collator = PixelCollator(processor)
     callbacks = partition_callbacks(partition, sets.get("train"), collator, training)
-    if variant_of(model.config) != "static" and (temperature or model.config.attention == "softmax"):
+    if variant_of(model.config) != "static" and (temperature or getattr(model.config, "attention", "") == "softmax"):
         callbacks.append(TemperatureCallback(**temperature))
     return AugmentingTrainer(
         augmentation=augmentation,

@@ -57,8 +57,8 @@ def find_targets(model: nn.Module) -> list[Target]:
             found.append(Target("router", "saved", name, tuple(module.weight.shape)))
         elif isinstance(module, PADExperts):
             weights = module.weights
-            found += _of_weight(f"{name}.up_proj", weights.up_proj)
-            found += _of_weight(f"{name}.down_proj", weights.down_proj)
+            found += _of_weight(f"{name}.{module.up_name}", weights.up)
+            found += _of_weight(f"{name}.down_proj", weights.down)
     return found
 
 

@@ -100,13 +100,16 @@ def _headline(found: "Inspection") -> str:
 def upcycle_command(
     source: Source,
     target: Target,
-    num_experts: Annotated[int | None, typer.Option(help="BERT: copies of each feed-forward layer (8).")] = None,
-    num_experts_per_tok: Annotated[int | None, typer.Option(help="BERT: experts that each token passes (2).")] = None,
-    num_kernels: Annotated[int | None, typer.Option(help="ResNet: kernels of each convolution (4).")] = None,
+    num_experts: Annotated[int | None, typer.Option(help="Experts: copies of each feed-forward layer (8).")] = None,
+    num_experts_per_tok: Annotated[int | None, typer.Option(help="Experts that each token passes (2).")] = None,
+    moe_layers: Annotated[
+        list[int] | None, typer.Option(help="Number of a layer that gets experts; once for each (all).")
+    ] = None,
+    num_kernels: Annotated[int | None, typer.Option(help="Kernels of each dynamic convolution (4).")] = None,
     num_labels: Annotated[int | None, typer.Option(min=1, help="Make it a classifier.")] = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Turn a dense BERT or ResNet into a fully dynamic network with the same outputs.
+    """Turn a dense model, of a family that `padnet families` lists, into a fully dynamic one with the same outputs.
 
     Example: `padnet upcycle bert-base-uncased bert-moe --num-experts 8`
     """
@@ -116,11 +119,27 @@ def upcycle_command(
     given = {
         "num_experts": num_experts,
         "num_experts_per_tok": num_experts_per_tok,
+        "moe_layers": moe_layers,
         "num_kernels": num_kernels,
         "num_labels": num_labels,
     }
     model = upcycle(source, target, {name: value for name, value in given.items() if value is not None})
     console.print(f"{target}: {type(model).__name__}, {model.num_parameters():,} parameters", markup=False)
+
+
+@app.command()
+def families(as_json: AsJSON = False) -> None:
+    """List the families of models that can be made dynamic: where, with which heads, and what works with them.
+
+    Example: `padnet families`
+    """
+    from padnet_hf.cli.families import described, table
+
+    found = described()
+    if as_json:
+        _print_json(found)
+    else:
+        console.print(table(found))
 
 
 @app.command("partition")

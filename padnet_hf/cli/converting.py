@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import transformers
-from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
+from transformers import AutoConfig, PreTrainedModel
 from transformers.utils import CONFIG_NAME
 
 from padnet_hf.errors import PADNetError
@@ -21,8 +21,8 @@ from padnet_hf.method.config import PartitionConfig
 from padnet_hf.method.imp import partition
 from padnet_hf.method.report import PartitionReport
 from padnet_hf.method.scoring import Batch
-from padnet_hf.models.auto import pad_class_for
 from padnet_hf.models.pad_model import PADModelMixin
+from padnet_hf.models.registry import pad_class_for
 
 logger = logging.getLogger(__name__)
 
@@ -55,28 +55,10 @@ def upcycle(source: str, target: Path, fields: dict[str, Any]) -> PADModelMixin:
     pad_class = pad_class_for(dense, classifier="num_labels" in fields)
     if pad_class.dense_class.__name__ not in (dense.architectures or ()):
         logger.warning("%s becomes a %s: the rest of it is left out or new", dense.architectures, pad_class.__name__)
-    start: str | PreTrainedModel = source
-    if fields.get("num_labels", dense.num_labels) != dense.num_labels:
-        start = _with_new_head(pad_class, source, dense, fields["num_labels"])
-    fields = {name: value for name, value in fields.items() if name != "num_labels"}
-    model = load_or_explain(lambda _: pad_class.from_dense(start, **fields), source, _REMEDY)
+    if fields.get("num_labels") == dense.num_labels:
+        del fields["num_labels"]  # or the labels would lose their names
+    model = load_or_explain(lambda name: pad_class.from_dense(name, **fields), source, _REMEDY)
     _write(model, source, target, type(model.config).processing_class)
-    return model
-
-
-def _with_new_head(
-    pad_class: type[PADModelMixin], source: str, config: PreTrainedConfig, num_labels: int
-) -> PreTrainedModel:
-    """The dense classifier without the checkpoint's own head, which is for another number of labels."""
-    config.num_labels = num_labels
-    options = {"config": config, "ignore_mismatched_sizes": True, "output_loading_info": True}
-    model, info = load_or_explain(pad_class.dense_class.from_pretrained, source, _REMEDY, **options)
-    for name, found, asked in info["mismatched_keys"]:
-        if name.startswith(f"{model.base_model_prefix}."):
-            raise PADNetError(
-                f"{name} in {source!r} is of shape {tuple(found)}, but its config.json asks for {tuple(asked)}: get "
-                "both again."
-            )
     return model
 
 

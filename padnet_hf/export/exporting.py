@@ -15,7 +15,14 @@ from transformers import BaseImageProcessor, PreTrainedModel, PreTrainedTokenize
 from padnet_hf.errors import PADNetError
 from padnet_hf.export.int8 import quantize
 from padnet_hf.export.onnx_file import OPSET, OnnxRunner, check_installed, check_opset, onnx_model, save
-from padnet_hf.export.program import Inputs, exported_program, named_tensors, random_inputs, takes_text
+from padnet_hf.export.program import (
+    Inputs,
+    exported_program,
+    longest_input,
+    named_tensors,
+    random_inputs,
+    takes_text,
+)
 from padnet_hf.hub.whole_files import filled_whole
 
 FORMATS = {"onnx": "model.onnx", "torch": "model.pt2"}
@@ -174,5 +181,5 @@ def _compare(
 
 def _checked_with(model: PreTrainedModel, batch: int, length: int, seed: int) -> Inputs:
     if takes_text(model):
-        length = min(length, model.config.max_position_embeddings)
+        length = min(length, longest_input(model))
     return random_inputs(model, batch, length, seed)

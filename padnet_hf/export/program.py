@@ -25,9 +25,14 @@ class _Graph(nn.Module):
         return named_tensors(self.model(**inputs, return_dict=True))
 
 
-class _TextGraph(_Graph):
+class _TypedTextGraph(_Graph):
     def forward(self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor) -> dict[str, Tensor]:
         return self.named(input_ids=input_ids, attention_mask=attention_mask, token_type_ids=token_type_ids)
+
+
+class _TextGraph(_Graph):
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> dict[str, Tensor]:
+        return self.named(input_ids=input_ids, attention_mask=attention_mask)
 
 
 class _ImageGraph(_Graph):
@@ -48,37 +53,50 @@ def takes_text(model: PreTrainedModel) -> bool:
     return model.main_input_name == "input_ids"
 
 
+def has_token_types(model: PreTrainedModel) -> bool:
+    """Whether a model of text tells first and second texts apart by their token types."""
+    return getattr(model.config, "type_vocab_size", 0) > 1
+
+
 def graph_of(model: PreTrainedModel) -> nn.Module:
     """A module that takes the model's inputs by name and gives a dictionary of tensors, logits for instance."""
-    return _TextGraph(model) if takes_text(model) else _ImageGraph(model)
+    if not takes_text(model):
+        return _ImageGraph(model)
+    return _TypedTextGraph(model) if has_token_types(model) else _TextGraph(model)
+
+
+def longest_input(model: PreTrainedModel) -> int:
+    """The most tokens that a model of text takes."""
+    return model.config.longest_input(model.config)
 
 
 def random_inputs(model: PreTrainedModel, batch: int, length: int, seed: int = 0) -> Inputs:
     """Inputs as the model takes them: tokens of which the ends are padding, or images of the model's own size.
 
-    input_ids, attention_mask, token_type_ids (B, S) int64, (B, 2, S) for multiple choice; or pixel_values (B, C,
-    image_size, image_size) float32.
+    input_ids, attention_mask and, where the model has several, token_type_ids (B, S) int64, (B, 2, S) for multiple
+    choice; or pixel_values (B, C, image_size, image_size) float32.
     """
     generator, config = torch.Generator().manual_seed(seed), model.config
     if not takes_text(model):
         size = getattr(config, "image_size", 224)
-        return {"pixel_values": torch.randn(batch, config.num_channels, size, size, generator=generator)}
+        height, width = size if isinstance(size, list | tuple) else (size, size)
+        return {"pixel_values": torch.randn(batch, config.num_channels, height, width, generator=generator)}
     shape = (batch, 2, length) if "MultipleChoice" in type(model).__name__ else (batch, length)
     used = torch.randint(1, length + 1, (*shape[:-1], 1), generator=generator)
     used[0] = length
-    ids = {"high": config.vocab_size, "size": shape, "generator": generator}
-    types = {"high": config.type_vocab_size, "size": shape, "generator": generator}
-    return {
-        "input_ids": torch.randint(**ids),
+    inputs = {
+        "input_ids": torch.randint(config.vocab_size, shape, generator=generator),
         "attention_mask": (torch.arange(length) < used).long(),
-        "token_type_ids": torch.randint(**types),
     }
+    if has_token_types(model):
+        inputs["token_type_ids"] = torch.randint(config.type_vocab_size, shape, generator=generator)
+    return inputs
 
 
 def exported_program(model: PreTrainedModel) -> tuple[ExportedProgram, list[str]]:
     """The graph of a model in evaluation mode, and the names of its outputs.
 
-    It holds for any B and S (to max_position_embeddings), or any number of images of the model's `image_size`.
+    It holds for any B and S (to the longest that the model takes), or any number of images of the model's `image_size`.
     """
     inputs = random_inputs(model, 2, 8)
     shapes = {name: _dynamic(model, tensor) for name, tensor in inputs.items()}
@@ -99,4 +117,4 @@ def _dynamic(model: PreTrainedModel, tensor: Tensor) -> dict[int, Any]:
     if not takes_text(model):
         return batch
     choices = {1: Dim("choices")} if tensor.dim() == 3 else {}
-    return batch | choices | {tensor.dim() - 1: Dim("length", max=model.config.max_position_embeddings)}
+    return batch | choices | {tensor.dim() - 1: Dim("length", max=longest_input(model))}

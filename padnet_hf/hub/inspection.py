@@ -95,7 +95,7 @@ def read_config(name: str, revision: str | None = None, token: str | bool | None
     if not hasattr(config, "auto_classes"):
         raise PADCheckpointError(
             f"{name!r} is not a PAD checkpoint but a {config.model_type!r} model; `padnet upcycle` makes one of a "
-            "dense BERT or ResNet."
+            "dense model, of the types that `padnet families` lists."
         )
     return config
 

@@ -27,16 +27,17 @@ class _Kind(NamedTuple):
     """What a family's card calls things."""
 
     layers: str
-    per: str
     tag: str
-    features: str
 
 
 _KINDS = {
-    "experts": _Kind("feed-forward layers", "token", "mixture-of-experts", "feature-extraction"),
-    "kernels": _Kind("convolutions", "image", "dynamic-convolution", "image-feature-extraction"),
+    "experts": _Kind("feed-forward layers", "mixture-of-experts"),
+    "kernels": _Kind("convolutions", "dynamic-convolution"),
 }
 """By what the copies are called."""
+
+_FEATURES = {"AutoTokenizer": "feature-extraction", "AutoImageProcessor": "image-feature-extraction"}
+"""The task of a model without a head, by what prepares its inputs."""
 
 _PIPELINES = {
     "AutoModelForImageClassification": "image-classification",
@@ -105,7 +106,7 @@ def _metadata(
     kind = _KINDS[config.copies]
     ours = {
         "library_name": "transformers",
-        "pipeline_tag": _PIPELINES.get(auto_class_of(config), kind.features),
+        "pipeline_tag": _PIPELINES.get(auto_class_of(config), _FEATURES[config.processing_class]),
         "base_model": config.base_model,
         "license": _licence(config.base_model),
     }
@@ -148,7 +149,7 @@ def _values(folder: Path, config: PreTrainedConfig, report: PartitionReport, rep
         "kind": config.copies,
         "copies": getattr(config, f"num_{config.copies}"),
         "ratio": report.dynamic_ratio,
-        "per": kind.per,
+        "per": report.work_per,
         "sizes": [
             ("dense: one copy of every parameter", report.dense),
             *([("fully dynamic: a copy for each of them", report.fully_dynamic)] if record else []),

@@ -50,7 +50,8 @@ def closing_rows(
 
 
 def _size_cells(size: Size) -> tuple[str, str, str]:
-    return f"{size.parameters:,}", f"{size.bytes:,}{_COMPUTED}", f"{size.multiply_adds:,}"
+    work = "-" if size.multiply_adds is None else f"{size.multiply_adds:,}"
+    return f"{size.parameters:,}", f"{size.bytes:,}{_COMPUTED}", work
 
 
 def adapter_row(model: Module, folder: str, metrics: dict[str, float]) -> tuple[str, ...]:

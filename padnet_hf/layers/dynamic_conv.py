@@ -3,7 +3,7 @@
 Axis letters: B batch, C/O channels in/out, G groups, E kernels, d dynamic output channels.
 """
 
-from typing import Any
+from typing import Any, Self
 
 import torch
 import torch.nn.functional as F
@@ -77,17 +77,44 @@ class PADDynamicConv2d(PADLayer):
             ) from error
         self.in_channels, self.out_channels, self.padding_mode = in_channels, out_channels, padding_mode
         self.kernel_size, self.groups = plain.kernel_size, groups
+        self.stride, self.padding, self.dilation = plain.stride, plain.padding, plain.dilation
         self.edges = _edges(plain)
         even = padding_mode == "zeros" and self.edges[0] == self.edges[1] and self.edges[2] == self.edges[3]
         inside = (self.edges[2], self.edges[0]) if even else (0, 0)
         self.pads_apart = not even
         self.geometry = Geometry(plain.stride, inside, plain.dilation, groups)
-        self.output_positions = 1
         self.weight = PADWeight(num_kernels, tuple(plain.weight.shape), unit_dim=0)
         self.bias = PADWeight(num_kernels, (out_channels,), unit_dim=0) if bias else None
         self.attention = KernelAttention(in_channels, num_kernels, reduction, attention, temperature)
         self.reset_parameters()
         self.to(device=device, dtype=dtype)
+
+    @classmethod
+    @torch.no_grad()
+    def from_conv2d(cls, plain: nn.Conv2d, **kernels: Any) -> Self:
+        """A dynamic convolution with the outputs of `plain`: every kernel is a copy of its weight.
+
+        Args:
+            kernels: num_kernels, reduction, attention, temperature.
+        """
+        layer = cls(
+            plain.in_channels,
+            plain.out_channels,
+            plain.kernel_size,
+            plain.stride,
+            plain.padding,
+            plain.dilation,
+            plain.groups,
+            plain.bias is not None,
+            plain.padding_mode,
+            device=plain.weight.device,
+            dtype=plain.weight.dtype,
+            **kernels,
+        )
+        layer.weight.dynamic.copy_(plain.weight.expand_as(layer.weight.dynamic))
+        if plain.bias is not None:
+            layer.bias.dynamic.copy_(plain.bias.expand_as(layer.bias.dynamic))
+        return layer.train(plain.training)
 
     @torch.no_grad()
     def reset_parameters(self) -> None:
@@ -171,12 +198,21 @@ class PADDynamicConv2d(PADLayer):
     def unit_group(self) -> MaskGroup:
         return MaskGroup((self.weight,) if self.bias is None else (self.weight, self.bias))
 
-    def multiply_adds(self) -> MultiplyAdds:
-        """Per image with `output_positions` positions: the convolution, and the mixing of kernels."""
-        kernel = self.weight.shape.numel()
-        dense = self.output_positions * kernel
-        copies = self.weight.num_copies
+    def multiply_adds(self, inputs: Tensor) -> MultiplyAdds:
+        """Per image: the convolution, and the mixing of kernels."""
+        height, width = self._output_size(inputs)
+        kernel, copies = self.weight.shape.numel(), self.weight.num_copies
+        dense = height * width * kernel
         return MultiplyAdds(dense, dense + copies * kernel, dense + copies * self.weight.num_dynamic_elements)
+
+    def outline(self, inputs: Tensor) -> Tensor:
+        return inputs.new_empty(*inputs.shape[:-3], self.out_channels, *self._output_size(inputs))
+
+    def _output_size(self, inputs: Tensor) -> tuple[int, int]:
+        """Height and width of the output."""
+        left, right, top, bottom = self.edges if self.pads_apart else (0, 0, 0, 0)
+        padded = torch.Size((inputs.shape[-2] + top + bottom, inputs.shape[-1] + left + right))
+        return self.geometry.output_size(padded, self.weight.shape)
 
     def extra_repr(self) -> str:
         geometry = self.geometry

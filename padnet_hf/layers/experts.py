@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -22,40 +22,34 @@ from padnet_hf.layers.wrapped import call_inside, unwrapped
 from padnet_hf.method.packing import linear_of_copies
 from padnet_hf.method.weight import PADWeight
 
-
-class ExpertsConfig(Protocol):
-    """What the experts read of a model's configuration."""
-
-    num_experts: int
-    hidden_size: int
-    intermediate_size: int
-    hidden_act: str
-    expert_dropout: float
-    _experts_implementation: str | None
+Activation = Callable[[Tensor], Tensor]
 
 
 @dataclass
 class BuiltExperts:
-    """Experts as plain tensors, with the attributes that transformers' experts implementations read of a module.
+    """Experts as tensors, with the attributes that transformers' experts implementations read of a module.
 
-    `experts_loop` takes the projections as PADWeights too.
+    `experts_loop` takes the projections as PADWeights too. `inner` makes the inner activations (T, I) of the outputs of
+    the first projection, (T, I) or, with gates, (T, 2I).
     """
 
-    up_proj: Tensor | PADWeight
-    up_proj_bias: Tensor
+    up: Tensor | PADWeight
+    up_bias: Tensor | None
     down_proj: Tensor | PADWeight
-    down_proj_bias: Tensor
-    act_fn: Callable[[Tensor], Tensor]
-    has_gate: bool = False
-    has_bias: bool = True
+    down_proj_bias: Tensor | None
+    inner: Activation
+    has_gate: bool
+    num_experts: int
     has_post_expert_norm: bool = False
     is_transposed: bool = False
     is_concatenated: bool = True
     _is_expert_parallel: bool = False  # whether an index may be num_experts, for an expert on another process
 
-    @property
-    def num_experts(self) -> int:
-        return self.up_proj_bias.shape[0]
+    def __post_init__(self) -> None:
+        self.up_proj = self.gate_up_proj = self.up
+        self.up_proj_bias = self.gate_up_proj_bias = self.up_bias
+        self.act_fn = self._apply_gate = self.inner
+        self.has_bias = self.up_bias is not None
 
 
 def experts_loop(experts: BuiltExperts, hidden: Tensor, index: Tensor, weights: Tensor) -> Tensor:
@@ -65,15 +59,15 @@ def experts_loop(experts: BuiltExperts, hidden: Tensor, index: Tensor, weights: 
     on data, so that the loop can be exported.
     """
     chosen = [torch.where(index == expert) for expert in range(experts.num_experts)]
-    inner = _linear((hidden[token] for token, _ in chosen), experts.up_proj, experts.up_proj_bias)
-    outer = _linear(map(experts.act_fn, inner), experts.down_proj, experts.down_proj_bias)
+    inner = _linear((hidden[token] for token, _ in chosen), experts.up, experts.up_bias)
+    outer = _linear(map(experts.inner, inner), experts.down_proj, experts.down_proj_bias)
     output = torch.zeros_like(hidden)
     for (token, slot), values in zip(chosen, outer, strict=True):
         output.index_add_(0, token, (values * weights[token, slot, None]).to(output.dtype))
     return output
 
 
-def _linear(inputs: Iterable[Tensor], weight: Tensor | PADWeight, bias: Tensor) -> Iterable[Tensor]:
+def _linear(inputs: Iterable[Tensor], weight: Tensor | PADWeight, bias: Tensor | None) -> Iterable[Tensor]:
     return weight.linear(inputs, bias) if isinstance(weight, PADWeight) else linear_of_copies(inputs, weight, bias)
 
 
@@ -84,76 +78,108 @@ ALL_EXPERTS_FUNCTIONS.register(BY_DEVICE, experts_loop)
 
 
 class ExpertWeights(NamedTuple):
-    """The four weights of PADExperts."""
+    """The weights of PADExperts. `up` holds the gates' projection too, where there is one."""
 
-    up_proj: PADWeight
-    up_proj_bias: PADWeight
-    down_proj: PADWeight
-    down_proj_bias: PADWeight
+    up: PADWeight
+    up_bias: PADWeight | None
+    down: PADWeight
+    down_bias: PADWeight | None
 
 
 class PADExperts(nn.Module):
-    """E feed-forward networks (up, activation, down, with biases) whose weights may be partly static.
+    """E feed-forward networks whose weights may be partly static.
+
+    Plain: down(activation(up(x))), with `up_proj` (E, I, H) and `down_proj` (E, H, I).
+    Gated: down(activation(gate(x)) * up(x)), with `gate_up_proj` (E, 2I, H), the gates' rows first.
+    Biases have the same names with `_bias` at the end.
 
     Fully dynamic or partitioned by element, every chosen expert is a whole network. Partitioned by unit, the static
-    neurons form one network that every token passes once, and the experts shrink to their dynamic neurons: since the
-    gates of a token sum to one, y = FFN_static(x) + sum_e g_e FFN_e(x).
+    neurons form one network that every token passes once, and the experts shrink to their dynamic neurons:
+    y = sum_e g_e FFN_static(x) + sum_e g_e FFN_e(x).
 
-    The implementation of the routed part is `config._experts_implementation`: "eager", "grouped_mm", any other that
-    transformers' ExpertsInterface knows, or "pad": eager on a CPU, grouped_mm elsewhere. "eager" builds the weights of
-    an element partition one expert at a time, the others need them whole.
+    Args:
+        num_experts: E.
+        hidden_size: H.
+        inner_size: I.
+        activation: a function, or transformers' name of one.
+        gated: whether there are gates.
+        bias: whether there are biases.
+        dropout: of the inner activations in training.
+        gates_sum_to_one: whether those of every token do, as a softmax over the chosen experts gives them; the static
+            part then need not be multiplied by their sum.
+        implementation: of the routed part: "eager", "grouped_mm", any other that transformers' ExpertsInterface knows,
+            or "pad": eager on a CPU, grouped_mm elsewhere. "eager" builds the weights of an element partition one
+            expert at a time, the others need them whole. It can be changed at any time.
     """
 
-    def __init__(self, config: ExpertsConfig) -> None:
+    def __init__(
+        self,
+        num_experts: int,
+        hidden_size: int,
+        inner_size: int,
+        activation: Activation | str,
+        *,
+        gated: bool = False,
+        bias: bool = True,
+        dropout: float = 0.0,
+        gates_sum_to_one: bool = False,
+        implementation: str | None = BY_DEVICE,
+    ) -> None:
         super().__init__()
-        self.config = config
-        experts, hidden, inner = config.num_experts, config.hidden_size, config.intermediate_size
-        self.up_proj = PADWeight(experts, (inner, hidden), unit_dim=0, ordered=False)
-        self.up_proj_bias = PADWeight(experts, (inner,), unit_dim=0, ordered=False)
-        self.down_proj = PADWeight(experts, (hidden, inner), unit_dim=1, ordered=False)
-        self.down_proj_bias = PADWeight(experts, (hidden,))
-        activation = ACT2FN[config.hidden_act]
-        dropout = config.expert_dropout
-        self.act_fn = nn.Sequential(activation, nn.Dropout(dropout)) if dropout else activation
+        self.gated, self.gates_sum_to_one, self.implementation = gated, gates_sum_to_one, implementation
+        self.act_fn = ACT2FN[activation] if isinstance(activation, str) else activation
+        self.dropout = nn.Dropout(dropout) if dropout else nn.Identity()  # a rate of 0 would make compilers start twice
         self.rebuild_in_backward = True
+        self.up_name = up = "gate_up_proj" if gated else "up_proj"
+        rows = {"unit_dim": 0, "unit_blocks": 2 if gated else 1, "ordered": False}
+        outputs = inner_size * rows["unit_blocks"]
+        self._names = (up, f"{up}_bias", "down_proj", "down_proj_bias")
+        self.add_module(up, PADWeight(num_experts, (outputs, hidden_size), **rows))
+        if bias:
+            self.add_module(f"{up}_bias", PADWeight(num_experts, (outputs,), **rows))
+        self.down_proj = PADWeight(num_experts, (hidden_size, inner_size), unit_dim=1, ordered=False)
+        if bias:
+            self.down_proj_bias = PADWeight(num_experts, (hidden_size,))
 
-    def _modules_of_weights(self) -> ExpertWeights:
-        return ExpertWeights(self.up_proj, self.up_proj_bias, self.down_proj, self.down_proj_bias)
+    def _modules_of_weights(self) -> list[nn.Module]:
+        return [self._modules[name] for name in self._names if name in self._modules]
 
     @property
     def weights(self) -> ExpertWeights:
         """The weights themselves, whatever is wrapped around them."""
-        return ExpertWeights(*map(unwrapped, self._modules_of_weights()))
+        modules = (self._modules.get(name) for name in self._names)
+        return ExpertWeights(*(None if module is None else unwrapped(module) for module in modules))
 
     @property
     def is_static(self) -> bool:
-        return all(weight.is_static for weight in self.weights)
+        return all(weight is None or weight.is_static for weight in self.weights)
 
     @property
     def num_experts(self) -> int:
         """Experts on this process."""
-        return self.weights.up_proj.num_own_copies
+        return self.weights.up.num_own_copies
 
     @property
     def is_sharded(self) -> bool:
         """Whether other experts are on other processes."""
-        return self.weights.up_proj.mesh is not None
+        return self.weights.up.mesh is not None
 
     def shard(self, mesh: DeviceMesh) -> None:
         """Spread the experts over the processes of `mesh`. Raises PADNetError if they cannot be spread evenly."""
         for weight in self.weights:
-            weight.shard(mesh)
+            if weight is not None:
+                weight.shard(mesh)
 
     @property
     def has_static_units(self) -> bool:
         """Whether a static network stands beside the experts."""
-        up = self.weights.up_proj
+        up = self.weights.up
         return up.granularity == "unit" and up.phi is not None
 
     def forward(self, hidden: Tensor, index: Tensor, weights: Tensor) -> Tensor:
-        """hidden (T, H), index (T, K) chosen experts, weights (T, K) gates summing to one -> (T, H)."""
+        """hidden (T, H), index (T, K) chosen experts, weights (T, K) gates -> (T, H)."""
         if self.is_static:
-            return self.static_network(hidden)
+            return self._gated_static(self.static_network(hidden), weights)
         return call_inside(self._modules_of_weights(), partial(self._mixture, hidden, index, weights))
 
     def _mixture(self, hidden: Tensor, index: Tensor, weights: Tensor) -> Tensor:
@@ -163,16 +189,15 @@ class PADExperts(nn.Module):
             return self._units(hidden, index, weights)
         own = self.weights
         if self._implementation(hidden.device) is experts_loop:
-            packed = {"up_proj": own.up_proj, "down_proj": own.down_proj}
-            built = {"up_proj_bias": own.up_proj_bias.build(), "down_proj_bias": own.down_proj_bias.build()}
-            return self._routed(packed | built, hidden, index, weights)
+            up_bias, down_bias = (None if bias is None else bias.build() for bias in (own.up_bias, own.down_bias))
+            return self._routed((own.up, up_bias, own.down, down_bias), hidden, index, weights)
         # Autograd keeps nothing of what is built when it is built again in the backward pass, so its memory can serve
         # the next layer.
         is_kept = torch.is_grad_enabled() and not self.rebuild_in_backward
         named = own._asdict().items()
-        built = {name: w.build(None if is_kept else f"built {name}").to(dtype) for name, w in named}
+        built = {n: w.build(None if is_kept else f"built {n}").to(dtype) for n, w in named if w is not None}
         with self._rebuilt(built):
-            return self._routed(built, hidden, index, weights)
+            return self._routed(tuple(map(built.get, ExpertWeights._fields)), hidden, index, weights)
 
     def static_network(self, hidden: Tensor) -> Tensor:
         """What every expert computes when nothing is dynamic, (T, H) -> (T, H)."""
@@ -180,44 +205,63 @@ class PADExperts(nn.Module):
 
     def _static_network(self, hidden: Tensor) -> Tensor:
         hidden = in_autocast_dtype(hidden)
-        up, up_bias, down, down_bias = (weight.static.to(hidden.dtype) for weight in self.weights)
-        return F.linear(self.act_fn(F.linear(hidden, up, up_bias)), down, down_bias)
+        up, up_bias, down, down_bias = (None if w is None else w.static.to(hidden.dtype) for w in self.weights)
+        return F.linear(self._inner(F.linear(hidden, up, up_bias)), down, down_bias)
+
+    def _inner(self, outputs: Tensor) -> Tensor:
+        """Inner activations (T, I) of the outputs of the first projection, (T, I) or (T, 2I)."""
+        if not self.gated:
+            return self.dropout(self.act_fn(outputs))
+        gate, up = outputs.chunk(2, dim=-1)
+        return self.dropout(self.act_fn(gate) * up)
+
+    def _gated_static(self, static: Tensor, weights: Tensor) -> Tensor:
+        """The output of a static network (T, H) times the sum of each token's gates (T, K)."""
+        if not self.gates_sum_to_one:
+            return static * weights.sum(dim=-1, keepdim=True).to(static.dtype)
+        if self.is_sharded:
+            # These gates are those of this process's experts, and what the processes give is added up, so the static
+            # network is in the sum once. As a token's gates sum to one, it has no gradient to give them.
+            return static * weights.detach().sum(dim=-1, keepdim=True).to(static.dtype)
+        return static
 
     def _units(self, hidden: Tensor, index: Tensor, weights: Tensor) -> Tensor:
         """The unit partition. Scale factors go to the smallest tensor that carries them: activations, biases, gates."""
         dtype = hidden.dtype
         up, up_bias, down, down_bias = self.weights
-        (up_d, up_s), (bias_d, bias_s), (down_d, down_s) = up.scales(), up_bias.scales(), down.scales()
-        up_static, up_bias_static = up.shared_static * up_s, up_bias.shared_static * bias_s
-        inner = self.act_fn(F.linear(hidden, up_static.to(dtype), up_bias_static.to(dtype)))
+        (up_d, up_s), (down_d, down_s) = up.scales(), down.scales()
+        bias_dynamic = bias_static = None
+        if up_bias is not None:
+            bias_d, bias_s = up_bias.scales()
+            bias_dynamic = (up_bias.own_dynamic * bias_d).to(dtype)
+            bias_static = (up_bias.shared_static * bias_s).to(dtype)
+        inner = self._inner(F.linear(hidden, (up.shared_static * up_s).to(dtype), bias_static))
         static = F.linear(inner, (down.shared_static * down_s).to(dtype))
-        dynamic = {
-            "up_proj": up.own_dynamic.to(dtype),
-            "up_proj_bias": (up_bias.own_dynamic * bias_d).to(dtype),
-            "down_proj": down.own_dynamic.to(dtype),
-            "down_proj_bias": (down_bias.build() / down_d).to(dtype),
-        }
+        dynamic = (
+            up.own_dynamic.to(dtype),
+            bias_dynamic,
+            down.own_dynamic.to(dtype),
+            None if down_bias is None else (down_bias.build() / down_d).to(dtype),
+        )
         routed = self._routed(dynamic, hidden * up_d.to(dtype), index, weights * down_d)
-        if self.is_sharded:
-            # These gates are those of this process's experts, and what the processes give is added up, so the static
-            # network is in the sum once. As a token's gates sum to one, it has no gradient to give them.
-            static = static * weights.detach().sum(dim=-1, keepdim=True).to(dtype)
-        return static + routed
+        return self._gated_static(static, weights) + routed
 
-    def _routed(self, tensors: dict[str, Tensor | PADWeight], hidden: Tensor, index: Tensor, weights: Tensor) -> Tensor:
-        experts = BuiltExperts(**tensors, act_fn=self.act_fn, _is_expert_parallel=self.is_sharded)
+    def _routed(
+        self, tensors: tuple[Tensor | PADWeight | None, ...], hidden: Tensor, index: Tensor, weights: Tensor
+    ) -> Tensor:
+        """The experts' part of the output; `tensors` are the weights in the order of ExpertWeights."""
+        experts = BuiltExperts(*tensors, self._inner, self.gated, self.num_experts, _is_expert_parallel=self.is_sharded)
         return self._implementation(hidden.device)(experts, hidden, index, weights.to(hidden.dtype))
 
     def _implementation(self, device: torch.device) -> Callable[..., Tensor]:
-        name = self.config._experts_implementation
+        name = self.implementation
         if name == BY_DEVICE:
-            sizes = self.weights.up_proj.shape
-            aligned = all(size % 8 == 0 for size in sizes)  # grouped_mm needs rows of whole 16 bytes
+            aligned = all(size % 8 == 0 for size in self.weights.down.shape)  # grouped_mm needs rows of whole 16 bytes
             name = "eager" if device.type == "cpu" or not aligned else "grouped_mm"
         return ALL_EXPERTS_FUNCTIONS.get_interface(name, experts_loop)
 
     def _rebuilt(self, built: dict[str, Tensor]) -> AbstractContextManager:
-        packed = {name: w for name, w in self.weights._asdict().items() if w.phi is not None}
+        packed = {name: w for name, w in self.weights._asdict().items() if w is not None and w.phi is not None}
         if not (packed and self.rebuild_in_backward and torch.is_grad_enabled()) or torch.compiler.is_compiling():
             return nullcontext()  # compilers choose for themselves what to work out again
         return RebuiltInBackward([(built[name], weight) for name, weight in packed.items()])

@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from padnet_hf.layers.routing_log import record
+
 
 class Routing(NamedTuple):
     """What the router decided.
@@ -16,13 +18,15 @@ class Routing(NamedTuple):
     logits: (T, E) float32, without noise.
     weights: (T, K) float32, gates of the chosen experts, summing to one.
     index: (T, K) int64, the chosen experts.
-    balance_loss: () float32, or None if it was not asked for.
+    noisy: (T, E) float32, the logits with the noise of this call, if any: what the experts were chosen by.
+    deviation: (T, E) float32, standard deviation of that noise, None without it.
     """
 
     logits: Tensor
     weights: Tensor
     index: Tensor
-    balance_loss: Tensor | None
+    noisy: Tensor
+    deviation: Tensor | None
 
 
 class NoisyTopKRouter(nn.Module):
@@ -45,17 +49,17 @@ class NoisyTopKRouter(nn.Module):
         self.weight = nn.Parameter(torch.zeros(num_experts, hidden_size))
         self.noise_weight = nn.Parameter(torch.zeros(num_experts, hidden_size)) if noise else None
 
-    def forward(self, hidden: Tensor, token_mask: Tensor | None = None, balance: bool = False) -> Routing:
-        """Route tokens (T, H); with `balance`, compute the balance loss over the tokens under token_mask (T,)."""
+    def forward(self, hidden: Tensor) -> Routing:
+        """Route tokens (T, H), and tell the routing log."""
         logits = F.linear(hidden, self.weight).float()
         noisy, deviation = logits, None
         if self.training and self.noise_weight is not None:
             deviation = F.softplus(F.linear(hidden, self.noise_weight).float()) + self.noise_epsilon
             noisy = logits + torch.randn_like(logits) * deviation
         top, index = noisy.topk(self.top_k, dim=-1)
-        weights = top.softmax(dim=-1)
-        loss = balance_loss(logits, noisy, deviation, weights, index, token_mask) if balance else None
-        return Routing(logits, weights, index, loss)
+        routing = Routing(logits, top.softmax(dim=-1), index, noisy, deviation)
+        record(routing)
+        return routing
 
     def extra_repr(self) -> str:
         return (
@@ -63,13 +67,12 @@ class NoisyTopKRouter(nn.Module):
         )
 
 
-def balance_loss(
-    logits: Tensor, noisy: Tensor, deviation: Tensor | None, weights: Tensor, index: Tensor, token_mask: Tensor | None
-) -> Tensor:
+def balance_loss(routing: Routing, token_mask: Tensor | None = None) -> Tensor:
     """CV(importance)^2 + CV(load)^2 (Shazeer et al. 2017, equations 7 and 11), a scalar.
 
-    logits, noisy, deviation: (T, E); weights, index: (T, K); token_mask (T,) is zero for padding, which does not count.
+    token_mask: (T,), zero for padding, which does not count.
     """
+    logits, weights, index, noisy, deviation = routing
     keep = torch.ones_like(logits[:, :1]) if token_mask is None else token_mask.reshape(-1, 1).to(logits.dtype)
     importance = torch.zeros_like(logits).scatter(1, index, weights).mul(keep).sum(dim=0)
     load = (_chosen(logits, noisy, deviation, index) * keep).sum(dim=0)

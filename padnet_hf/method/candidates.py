@@ -74,7 +74,8 @@ class Units(Candidates):
     """Whole units: their contributions are summed over all their elements, in every weight of the group."""
 
     def reduced(self, weight: PADWeight, contribution: Tensor) -> Tensor:
-        return contribution.movedim(weight.unit_dim, 0).reshape(weight.shape[weight.unit_dim], -1).sum(dim=1)
+        along = contribution.movedim(weight.unit_dim, 0)
+        return along.reshape(weight.unit_blocks, weight.num_candidates("unit"), -1).sum(dim=(0, 2))
 
     def dynamic_elements(self, weight: PADWeight) -> Tensor:
         return weight.over_elements(self._mask(self._group_of[weight])).view(weight.shape)

@@ -11,13 +11,14 @@ from padnet_hf.method.candidates import candidates
 from padnet_hf.method.config import PartitionConfig
 from padnet_hf.method.conversion import undone_on_error
 from padnet_hf.method.criteria import criterion_named
-from padnet_hf.method.layer import MaskGroup, hash_masks, mask_groups, pad_weights
+from padnet_hf.method.layer import MaskGroup, MultiplyAdds, hash_masks, mask_groups, pad_weights
 from padnet_hf.method.packing import unpack_mask
 from padnet_hf.method.processes import failing_together, from_all
 from padnet_hf.method.report import PartitionReport, report
 from padnet_hf.method.scoring import Batch, no_trace, score_parameters, take
 from padnet_hf.method.shards import is_sharded
 from padnet_hf.method.trial import trials
+from padnet_hf.method.work import count_work
 
 
 def partition(
@@ -67,7 +68,7 @@ def partition(
                 convert(weight, mask, config.granularity)
             for weight in group.followers:
                 convert(weight, mask.any().view(1), config.granularity)
-        result = report(model, record)
+        result = report(model, record, _work(model, taken or batches))
         if hasattr(model, "record_partition"):
             model.record_partition(record)
     return result
@@ -120,6 +121,14 @@ def _choose(
                     trial.apply(remaining.dynamic_elements(weight), config.static_branch)
         bar.update(steps - bar.n)
     return remaining.masks
+
+
+def _work(model: nn.Module, batches: Iterable[Batch] | None) -> dict[str, MultiplyAdds]:
+    """Multiply-adds by layer: a PAD model knows what inputs to count with, of others a batch tells."""
+    if hasattr(model, "count_work"):
+        return model.count_work()
+    first = next(iter(batches or ()), None)
+    return {} if first is None else count_work(model, first)
 
 
 def _count_samples(batches: Sequence[Batch]) -> int:

@@ -44,8 +44,12 @@ class PADLayer(nn.Module, ABC):
         """Its weights, as they share a mask when the granularity is "unit"."""
 
     @abstractmethod
-    def multiply_adds(self) -> MultiplyAdds:
-        """Its multiply-adds, routing not counted."""
+    def multiply_adds(self, inputs: Tensor) -> MultiplyAdds:
+        """Multiply-adds of one call with inputs of this shape, per token or image, routing not counted."""
+
+    @abstractmethod
+    def outline(self, inputs: Tensor) -> Tensor:
+        """A tensor of the shape, dtype and device of what a call with these inputs gives, its values not set."""
 
 
 def pad_layers(model: nn.Module) -> dict[str, PADLayer]:

@@ -4,7 +4,8 @@ Axis letters: E copies, N = O*I elements of one copy, n dynamic elements, T toke
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple
+from itertools import repeat
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -196,17 +197,20 @@ def merge(
     return _Merge.apply(memory, dynamic, static, scale_dynamic, scale_static, dynamic_index, static_index)
 
 
-def linear_per_copy(inputs: Iterable[Tensor], copies: Iterable[Tensor], bias: Tensor) -> Iterator[Tensor]:
-    """inputs[e] (T_e, I) times copies[e] (O, I) plus bias[e], from bias (E, O), each worked out when asked for."""
-    for values, copy, shift in zip(inputs, copies, bias, strict=True):
-        yield F.linear(values, copy.to(values.dtype), shift.to(values.dtype))
+def linear_per_copy(
+    inputs: Iterable[Tensor], copies: Iterable[Tensor], bias: Iterable[Tensor] | None
+) -> Iterator[Tensor]:
+    """inputs[e] (T_e, I) times copies[e] (O, I) plus bias[e] (O,), if there are any, each worked out when asked for."""
+    shifts = repeat(None) if bias is None else bias
+    for values, copy, shift in zip(inputs, copies, shifts, strict=bias is not None):
+        yield F.linear(values, copy.to(values.dtype), None if shift is None else shift.to(values.dtype))
 
 
 class _CopiesLinear(torch.autograd.Function):
     """`linear_per_copy` with a backward of its own: gradients of copies go to their place one by one, not stacked."""
 
     @staticmethod
-    def forward(copies: Tensor, bias: Tensor, *inputs: Tensor) -> tuple[Tensor, ...]:
+    def forward(copies: Tensor, bias: Tensor | None, *inputs: Tensor) -> tuple[Tensor, ...]:
         return tuple(linear_per_copy(inputs, copies, bias))
 
     @staticmethod
@@ -237,8 +241,8 @@ def _write_product(place: Tensor, one: Tensor, other: Tensor) -> None:
         torch.mm(one, other, out=place)
 
 
-def linear_of_copies(inputs: Iterable[Tensor], copies: Tensor, bias: Tensor) -> Iterable[Tensor]:
-    """`linear_per_copy` of copies (E, O, I) that exist; in training for all inputs at once."""
+def linear_of_copies(inputs: Iterable[Tensor], copies: Tensor, bias: Tensor | None) -> Iterable[Tensor]:
+    """`linear_per_copy` of copies (E, O, I) and bias (E, O) that exist; in training for all inputs at once."""
     if torch.is_grad_enabled() and not torch.compiler.is_compiling():
         return _CopiesLinear.apply(copies, bias, *inputs)
     return linear_per_copy(inputs, copies, bias)
@@ -248,39 +252,44 @@ class _PackedLinear(torch.autograd.Function):
     """`packed_linear`; each copy exists while it is used, in the forward and once more in the backward pass."""
 
     @staticmethod
-    def forward(bias: Tensor, *packed_and_inputs: Tensor) -> tuple[Tensor, ...]:
+    def forward(num_outputs: int, bias: Tensor | None, *packed_and_inputs: Tensor) -> tuple[Tensor, ...]:
         packed, inputs = packed_and_inputs[:6], packed_and_inputs[6:]
-        return tuple(linear_per_copy(inputs, _matrices(packed, bias.shape[1]), bias))
+        return tuple(linear_per_copy(inputs, _matrices(packed, num_outputs), bias))
 
     @staticmethod
-    def setup_context(ctx: FunctionCtx, inputs: tuple[Tensor, ...], output: tuple[Tensor, ...]) -> None:
-        ctx.save_for_backward(*inputs)
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+        ctx.num_outputs, ctx.bias_dtype = inputs[0], None if inputs[1] is None else inputs[1].dtype
+        ctx.save_for_backward(*inputs[2:])
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: FunctionCtx, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        bias, *packed_and_inputs = ctx.saved_tensors
-        packed, inputs = packed_and_inputs[:6], packed_and_inputs[6:]
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        saved = ctx.saved_tensors  # once: checkpointing gives them out no second time
+        packed, inputs = saved[:6], saved[6:]
         grad_inputs = [None] * len(inputs)
-        if any(ctx.needs_input_grad[7:]):
-            matrices = _matrices(packed, bias.shape[1])
+        if any(ctx.needs_input_grad[8:]):
+            matrices = _matrices(packed, ctx.num_outputs)
             grad_inputs = [grad @ copy.to(grad.dtype) for grad, copy in zip(gradients, matrices, strict=True)]
         grad_packed = (None,) * 4
-        if any(ctx.needs_input_grad[1:5]):
+        if any(ctx.needs_input_grad[2:6]):
             products = (grad.t() @ values for grad, values in zip(gradients, inputs, strict=True))
             grad_packed = _packed_gradients((p.flatten().to(packed[0].dtype) for p in products), *packed)
-        grad_bias = torch.stack([grad.sum(dim=0) for grad in gradients]).to(bias.dtype)
-        return grad_bias, *grad_packed, None, None, *grad_inputs
+        grad_bias = None
+        if ctx.bias_dtype is not None:
+            grad_bias = torch.stack([grad.sum(dim=0) for grad in gradients]).to(ctx.bias_dtype)
+        return None, grad_bias, *grad_packed, None, None, *grad_inputs
 
 
 def _matrices(packed: Sequence[Tensor], num_outputs: int) -> Iterator[Tensor]:
     return (copy.view(num_outputs, -1) for copy in unpacked_copies(*packed))
 
 
-def packed_linear(inputs: Iterable[Tensor], bias: Tensor, *packed: Tensor) -> tuple[Tensor, ...]:
-    """`linear_per_copy` over the copies that `merge` would give of the same arguments, `packed`.
+def packed_linear(
+    inputs: Iterable[Tensor], num_outputs: int, bias: Tensor | None, *packed: Tensor
+) -> tuple[Tensor, ...]:
+    """`linear_per_copy` over the copies (E, O, I) that `merge` would give of the same arguments, `packed`.
 
     No more than one copy exists at a time, and its gradient goes straight into the packed ones: less memory, and less
     time too, since a copy that fits the processor's cache is used there.
     """
-    return _PackedLinear.apply(bias, *packed, *inputs)
+    return _PackedLinear.apply(num_outputs, bias, *packed, *inputs)

@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from padnet_hf.method.layer import PADLayer, pad_layers, pad_weights
+from padnet_hf.method.layer import MultiplyAdds, PADLayer, pad_layers, pad_weights
 
 
 @dataclass(frozen=True)
@@ -21,17 +21,22 @@ class Size:
     Attributes:
         parameters: number of parameters.
         bytes: of all stored tensors, masks included.
-        multiply_adds: per token or per image (`PartitionReport.work_per`), in PAD layers, routing not counted.
+        multiply_adds: per token or per image (`PartitionReport.work_per`), in PAD layers, routing not counted; None
+            where it is not known how often and on what size of inputs they are called.
     """
 
     parameters: int
     bytes: int
-    multiply_adds: int
+    multiply_adds: int | None
 
     def __add__(self, other: "Size") -> "Size":
-        return Size(
-            self.parameters + other.parameters, self.bytes + other.bytes, self.multiply_adds + other.multiply_adds
-        )
+        known = None not in (self.multiply_adds, other.multiply_adds)
+        work = self.multiply_adds + other.multiply_adds if known else None
+        return Size(self.parameters + other.parameters, self.bytes + other.bytes, work)
+
+    def __sub__(self, other: "Size") -> "Size":
+        work = None if other.multiply_adds is None else -other.multiply_adds
+        return self + Size(-other.parameters, -other.bytes, work)
 
 
 @dataclass(frozen=True)
@@ -100,49 +105,52 @@ def _change(before: Size | None, after: Size) -> str:
 
     parameters = pair(f"{before.parameters / 1e6:.2f}M" if before else "", f"{after.parameters / 1e6:.2f}M")
     megabytes = pair(f"{before.bytes / 1e6:.1f}" if before else "", f"{after.bytes / 1e6:.1f}")
-    work = pair(f"{before.multiply_adds / 1e6:.2f}M" if before else "", f"{after.multiply_adds / 1e6:.2f}M")
+    work = pair(_millions(before.multiply_adds) if before else "", _millions(after.multiply_adds))
     return f"{parameters:>21}  {megabytes:>17}  {work:>23}"
 
 
-def report(model: nn.Module, record: Mapping[str, Any] | None = None) -> PartitionReport:
-    """The report of a model as it is; works on the meta device, for sizes alone."""
-    layers = tuple(_layer_report(name, layer) for name, layer in pad_layers(model).items())
+def _millions(count: int | None) -> str:
+    return "-" if count is None else f"{count / 1e6:.2f}M"
+
+
+def report(
+    model: nn.Module, record: Mapping[str, Any] | None = None, work: Mapping[str, MultiplyAdds] | None = None
+) -> PartitionReport:
+    """The report of a model as it is; works on the meta device, for sizes alone.
+
+    Args:
+        record: how it was partitioned.
+        work: multiply-adds of the PAD layers by name (`count_work`); not known for those that are not in it.
+    """
+    work = work or {}
+    layers = tuple(_layer_report(name, layer, work.get(name)) for name, layer in pad_layers(model).items())
     total = sum(layer.dense.parameters for layer in layers)
     dynamic = sum(weight.num_dynamic_elements for weight in pad_weights(model).values())
     # What a model saves must be there too: parameters once each (tied ones share), and persistent buffers.
     tensors = {id(t): t for t in model.state_dict(keep_vars=True).values()}.values()
     parameters = sum(p.numel() for p in model.parameters())
-    work = sum(layer.current.multiply_adds for layer in layers)
-    current = Size(parameters, _num_bytes(tensors), work)
+    around = Size(parameters, _num_bytes(tensors), 0)
+    for layer in layers:
+        around -= Size(layer.current.parameters, layer.current.bytes, 0)
     return PartitionReport(
         layers=layers,
         dynamic_ratio=dynamic / total if total else 0.0,
-        dense=_whole(current, layers, "dense"),
-        fully_dynamic=_whole(current, layers, "fully_dynamic"),
-        current=current,
+        dense=sum((layer.dense for layer in layers), around),
+        fully_dynamic=sum((layer.fully_dynamic for layer in layers), around),
+        current=sum((layer.current for layer in layers), around),
         work_per=next((layer.work_per for layer in pad_layers(model).values()), PADLayer.work_per),
         record=dict(record) if record else None,
     )
 
 
-def _whole(current: Size, layers: tuple[LayerReport, ...], kind: str) -> Size:
-    """The whole model with every PAD layer as it would be in the form `kind`."""
-    for layer in layers:
-        now, then = layer.current, getattr(layer, kind)
-        current += Size(
-            then.parameters - now.parameters, then.bytes - now.bytes, then.multiply_adds - now.multiply_adds
-        )
-    return current
-
-
-def _layer_report(name: str, layer: PADLayer) -> LayerReport:
+def _layer_report(name: str, layer: PADLayer, work: MultiplyAdds | None) -> LayerReport:
     weights = pad_weights(layer)
     dynamic = sum(weight.num_dynamic_elements for weight in weights.values())
     tensors = [tensor for weight in weights.values() for tensor in weight.state().values()]
     compact = {id(tensor) for tensor in tensors}
     routing = [parameter for parameter in layer.parameters() if id(parameter) not in compact]
-    work = layer.multiply_adds()
-    dense, copies = Size(0, 0, work.dense), Size(0, 0, work.fully_dynamic)
+    dense = Size(0, 0, work and work.dense)
+    copies = Size(0, 0, work and work.fully_dynamic)
     for weight in weights.values():
         numel, num_bytes = weight.shape.numel(), weight.shape.numel() * weight.values.element_size()
         dense += Size(numel, num_bytes, 0)
@@ -154,7 +162,7 @@ def _layer_report(name: str, layer: PADLayer) -> LayerReport:
         dynamic_ratio=dynamic / dense.parameters,
         dense=dense,
         fully_dynamic=copies + routers,
-        current=Size(stored, _num_bytes(tensors), work.current) + routers,
+        current=Size(stored, _num_bytes(tensors), work and work.current) + routers,
         weights={key: weight.num_dynamic_elements / weight.shape.numel() for key, weight in weights.items()},
     )
 

@@ -60,6 +60,8 @@ class PADWeight(nn.Module):
         shape: shape of one copy.
         unit_dim: the dimension of `shape` along which units lie; None for a weight that belongs to no unit and is
             dynamic or static as a whole when the granularity is `unit` (a feed-forward layer's output bias).
+        unit_blocks: how often all units lie along that dimension, one block after the other: 2 where one matrix holds
+            the gates' rows and then the up projection's, so that unit i has a row in each.
         ordered: whether the order of units matters. Where it does not (the inner neurons of a feed-forward layer), the
             dynamic units come first and no mask is stored.
     """
@@ -67,12 +69,19 @@ class PADWeight(nn.Module):
     mask_bits: Tensor | None
 
     def __init__(
-        self, num_copies: int, shape: tuple[int, ...], *, unit_dim: int | None = None, ordered: bool = True
+        self,
+        num_copies: int,
+        shape: tuple[int, ...],
+        *,
+        unit_dim: int | None = None,
+        unit_blocks: int = 1,
+        ordered: bool = True,
     ) -> None:
         super().__init__()
         self.num_copies = self.num_own_copies = num_copies
         self.shape = torch.Size(shape)
         self.unit_dim = unit_dim
+        self.unit_blocks = unit_blocks
         self.ordered = ordered
         self.granularity: Granularity = "element"
         self.cache = False
@@ -90,7 +99,7 @@ class PADWeight(nn.Module):
         """How many parts can be dynamic or static each by itself: N elements or U units (1 if it has no units)."""
         if granularity == "element":
             return self.shape.numel()
-        return 1 if self.unit_dim is None else self.shape[self.unit_dim]
+        return 1 if self.unit_dim is None else self.shape[self.unit_dim] // self.unit_blocks
 
     @property
     def is_fully_dynamic(self) -> bool:
@@ -107,7 +116,9 @@ class PADWeight(nn.Module):
             return self.num_candidates(self.granularity)
         if self.is_static:
             return 0
-        return self.dynamic.shape[1 if self.granularity == "element" else 1 + self.unit_dim]
+        if self.granularity == "element":
+            return self.dynamic.shape[1]
+        return self.dynamic.shape[1 + self.unit_dim] // self.unit_blocks
 
     @property
     def num_dynamic_elements(self) -> int:
@@ -148,7 +159,8 @@ class PADWeight(nn.Module):
             dynamic_shape, static_shape, ordered = (num_dynamic,), (total - num_dynamic,), True
         else:
             dynamic_shape, static_shape, ordered = list(self.shape), list(self.shape), self.ordered
-            dynamic_shape[self.unit_dim], static_shape[self.unit_dim] = num_dynamic, total - num_dynamic
+            dynamic_shape[self.unit_dim] = num_dynamic * self.unit_blocks
+            static_shape[self.unit_dim] = (total - num_dynamic) * self.unit_blocks
         shapes = {
             "dynamic": ((self.num_copies, *dynamic_shape), dtype),
             "static": (tuple(static_shape), dtype),
@@ -167,12 +179,12 @@ class PADWeight(nn.Module):
         if count == 0:
             return {"static": mean_over_copies(copies)}
         if granularity == "element":
-            copies, dim = copies.flatten(1), 0
+            copies, dim, along = copies.flatten(1), 0, mask
         else:
-            dim = self.unit_dim
+            dim, along = self.unit_dim, mask.repeat(self.unit_blocks)
         state = {
-            "dynamic": copies.index_select(1 + dim, positions_of(mask)),
-            "static": mean_over_copies(copies.index_select(1 + dim, positions_of(~mask))),
+            "dynamic": copies.index_select(1 + dim, positions_of(along)),
+            "static": mean_over_copies(copies.index_select(1 + dim, positions_of(~along))),
             "phi": copies.new_zeros(1),
         }
         if granularity == "element" or self.ordered:
@@ -186,10 +198,12 @@ class PADWeight(nn.Module):
         copies = self.values.new_empty(self.num_copies, *self.shape)
         if self.is_static:
             return copies.copy_(self.static.detach())
-        places, dim = (copies.flatten(1), 1) if self.granularity == "element" else (copies, 1 + self.unit_dim)
-        places.index_copy_(dim, positions_of(mask), self.dynamic.detach())
+        places, dim, along = copies.flatten(1), 1, mask
+        if self.granularity == "unit":
+            places, dim, along = copies, 1 + self.unit_dim, mask.repeat(self.unit_blocks)
+        places.index_copy_(dim, positions_of(along), self.dynamic.detach())
         static = self.static.detach().expand(self.num_copies, *self.static.shape)
-        places.index_copy_(dim, positions_of(~mask), static)
+        places.index_copy_(dim, positions_of(~along), static)
         return copies
 
     def state(self) -> WeightState:
@@ -313,7 +327,7 @@ class PADWeight(nn.Module):
         order = packed_order(mask, dynamic.shape[1])
         return merge_by_order(dynamic, self.shared_static.flatten(), *self.scales(), order).view(-1, *self.shape)
 
-    def linear(self, inputs: Iterable[Tensor], bias: Tensor) -> Iterable[Tensor]:
+    def linear(self, inputs: Iterable[Tensor], bias: Tensor | None) -> Iterable[Tensor]:
         """inputs[e] (T_e, I) times copy e (O, I) plus bias[e], from bias (E, O), for a weight that is a matrix.
 
         Like `build`, but of an element partition only one copy is built at a time, also in the backward pass.
@@ -322,7 +336,7 @@ class PADWeight(nn.Module):
         if in_full or torch.compiler.is_compiling():
             return linear_of_copies(inputs, self.build(), bias)
         if torch.is_grad_enabled():
-            return packed_linear(inputs, bias, *self.packed())
+            return packed_linear(inputs, self.shape[0], bias, *self.packed())
         copies = (copy.view(self.shape) for copy in unpacked_copies(*self.packed()))
         return linear_per_copy(inputs, copies, bias)
 
@@ -351,7 +365,7 @@ class PADWeight(nn.Module):
     def over_elements(self, values: Tensor) -> Tensor:
         """One value per unit, (U,), -> the same for each of the unit's elements, (N,)."""
         sizes = [-1 if dim == self.unit_dim else 1 for dim in range(len(self.shape))]
-        return values.view(sizes).expand(self.shape).flatten()
+        return values.repeat(self.unit_blocks).view(sizes).expand(self.shape).flatten()
 
     @torch.no_grad()
     def scale_units(self, factors: Tensor) -> None:
@@ -366,6 +380,10 @@ class PADWeight(nn.Module):
     def _load_from_state_dict(self, *args: object, **kwargs: object) -> None:
         super()._load_from_state_dict(*args, **kwargs)
         self._cached = self._indexed = None
+
+    def __getstate__(self) -> dict[str, object]:
+        """What is kept only to save time is not copied, nor pickled."""
+        return self.__dict__ | {"_cached": None, "_indexed": None}
 
     def extra_repr(self) -> str:
         total = self.num_candidates(self.granularity)

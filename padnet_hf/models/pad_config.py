@@ -8,11 +8,14 @@ from packaging.version import InvalidVersion, Version
 from transformers.configuration_utils import PreTrainedConfig
 
 from padnet_hf.errors import MISREAD, PADCheckpointError, PADNetError
+from padnet_hf.models.seams import Seam
 from padnet_hf.models.untrusted import check_untrusted
 from padnet_hf.version import __version__
 
 _IDENTITY = ("model_type", "architectures", "auto_map", "transformers_version", "_name_or_path")
 _LABELS = ("num_labels", "id2label", "label2id")
+_FIRST_OF_THIS_FORM = (0, 2)
+"""The first version whose checkpoints have today's names."""
 
 
 @dataclass
@@ -27,17 +30,34 @@ class PADConfigMixin:
     """
 
     dense_class: ClassVar[type[PreTrainedConfig]]
-    auto_classes: ClassVar[Mapping[str, str]]
-    """Auto class -> class of this family, by name."""
+    """The stock configuration; a family names it, and its `model_type`."""
+    seam: ClassVar[Seam]
+    """Where dynamic layers are put; a family names it."""
     copies: ClassVar[str]
     """What the copies of a layer are called: the field num_<copies> says how many there are."""
+    models: ClassVar[Mapping[str, type]] = {}
+    """Auto class -> PAD model of this family, set by `register_family`."""
+    auto_classes: ClassVar[Mapping[str, str]] = {}
+    """Auto class -> name of the family's class, configuration included, set by `register_family`."""
     processing_class: ClassVar[str]
-    """The Auto class of what prepares its inputs."""
+    """The Auto class of what prepares its inputs, set by `register_family`."""
 
     dynamic_counts: dict | None = None
     partition: dict | None = None
     base_model: str | None = None
     padnet_hf_version: str | None = None
+
+    def __post_init__(self, **kwargs: Any) -> None:
+        super().__post_init__(**kwargs)
+        self._check_ranges()
+        self._check_origin()
+
+    def _check_ranges(self) -> None:
+        """Raise PADNetError for a value that no model can have."""
+
+    def _check(self, valid: bool, name: str, allowed: str) -> None:
+        if not valid:
+            raise PADNetError(f"{name} is {getattr(self, name)!r}, but must be {allowed}.")
 
     def _check_origin(self) -> None:
         """Raise PADNetError for a record of partition that no model can have, or a checkpoint of a newer package."""
@@ -48,6 +68,12 @@ class PADConfigMixin:
             raise PADCheckpointError(
                 f"the checkpoint was saved by padnet_hf {self.padnet_hf_version}, but installed is {__version__}, "
                 "which may not read it rightly: pip install --upgrade padnet_hf"
+            )
+        if self.padnet_hf_version is not None and _minor(self.padnet_hf_version) < _FIRST_OF_THIS_FORM:
+            raise PADCheckpointError(
+                f"the checkpoint was saved by padnet_hf {self.padnet_hf_version}, whose layers have other names: from "
+                f"{'.'.join(map(str, _FIRST_OF_THIS_FORM))} on they keep those of transformers. Train it again with "
+                "this version."
             )
 
     @classmethod

@@ -1,35 +1,58 @@
 """What every PAD model adds to a transformers model: its partition, its report, the way from dense and back."""
 
+import logging
+from abc import abstractmethod
 from collections.abc import Mapping
 from os import PathLike
 from typing import Any, ClassVar, Self
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import AutoConfig, PreTrainedModel
 from transformers.configuration_utils import PreTrainedConfig
-from transformers.initialization import copy_, no_init_weights, normal_, zeros_
+from transformers.initialization import copy_, no_init_weights, zeros_
 
-from padnet_hf.errors import PADNetError
+from padnet_hf.errors import PADCheckpointError, PADNetError
 from padnet_hf.hub.access import repository_name
-from padnet_hf.method.layer import pad_layers, pad_weights
+from padnet_hf.method.layer import MultiplyAdds, pad_layers, pad_weights
 from padnet_hf.method.packing import first_positions
 from padnet_hf.method.report import PartitionReport, report
 from padnet_hf.method.weight import PADWeight
+from padnet_hf.method.work import count_work
 from padnet_hf.models.checkpoint import PADCheckpointMixin
+from padnet_hf.models.parallel import PADParallelMixin
 from padnet_hf.models.upcycle import load_copies, merged_state
 from padnet_hf.version import __version__
 
+logger = logging.getLogger(__name__)
+
 
 class PADModelMixin(PADCheckpointMixin):
-    """Base class of PAD models, before transformers' own base class of the family.
+    """Base class of PAD models, before the stock class whose layers they make dynamic.
 
-    A subclass names its stock counterpart (`dense_class`), and how the names of its PADWeights differ from the names of
-    the dense weights (`dense_names`).
+    The stock class builds itself; then, before its weights are initialised, the configuration's seam puts PAD layers in
+    the place of its own. `dense_class` is that stock class.
     """
 
     dense_class: ClassVar[type[PreTrainedModel]]
-    dense_names: ClassVar[Mapping[str, str]] = {}
+    accepts_loss_kwargs = False  # or the Trainer leaves it to the model to divide by accumulated batches
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls.dense_class = next(base for base in cls.__mro__ if not issubclass(base, PADParallelMixin))
+
+    def post_init(self) -> None:
+        """transformers' last step of building a model; dynamic layers are put in before it."""
+        base = self.base_model
+        self._put_in(base)
+        if base is not self:
+            base.__class__ = self.config.models["AutoModel"]  # the stock head has built one of the stock class
+        self._make_room()
+        super().post_init()
+
+    @abstractmethod
+    def _put_in(self, base: PreTrainedModel) -> None:
+        """Put dynamic layers into a bare model of the stock class."""
 
     # Partition
 
@@ -39,7 +62,24 @@ class PADModelMixin(PADCheckpointMixin):
 
     def partition_report(self) -> PartitionReport:
         """Dynamic ratio, parameters, bytes and multiply-adds of every PAD layer and of the whole model, as it is."""
-        return report(self, self.config.partition)
+        return report(self, self.config.partition, self.count_work())
+
+    def count_work(self) -> dict[str, MultiplyAdds]:
+        """Multiply-adds of every PAD layer by name, per token or image; a layer that is run twice counts twice."""
+        base = self.base_model
+        prefix = "" if base is self else f"{self.base_model_prefix}."
+        return {f"{prefix}{name}": work for name, work in count_work(base, base._smallest_input()).items()}
+
+    def _smallest_input(self) -> dict[str, Tensor]:
+        """An input of the bare model, without memory: one image, or one text that is as short as it takes it."""
+        config = self.config
+        if self.main_input_name == "pixel_values":
+            size = config.image_size
+            height, width = size if isinstance(size, list | tuple) else (size, size)
+            return {"pixel_values": torch.empty(1, config.num_channels, height, width, device="meta")}
+        length = getattr(config, "chunk_size_feed_forward", 0) or 1
+        width = self.get_input_embeddings().weight.shape[1]
+        return {"inputs_embeds": torch.empty(1, length, width, device="meta", dtype=self.dtype)}
 
     def record_partition(self, record: Mapping[str, Any]) -> None:
         """Write into the configuration what a checkpoint needs to be loaded: counts, and how they came about."""
@@ -75,22 +115,41 @@ class PADModelMixin(PADCheckpointMixin):
             except PADNetError as error:
                 raise PADNetError(f"dynamic_counts of {self._name_in_base(name)!r}: {error}") from None
 
+    # Initial values
+
     @torch.no_grad()
-    def _init_weights(self, module: torch.nn.Module) -> None:
+    def _init_weights(self, module: nn.Module) -> None:
         super()._init_weights(module)
         if isinstance(module, PADWeight):
-            for parameter in (module.dynamic, module.static):
-                if parameter is not None:
-                    is_bias = len(module.shape) == 1
-                    zeros_(parameter) if is_bias else normal_(parameter, std=self._initial_std(module))
-            if module.phi is not None:
-                zeros_(module.phi)
-            if module.mask_bits is not None:
-                total = module.num_candidates(module.granularity)
-                copy_(module.mask_bits, first_positions(module.num_dynamic, total))
+            self._init_weight(module)
 
-    def _initial_std(self, weight: PADWeight) -> float:
-        return self.config.initializer_range
+    def _init_weight(self, weight: PADWeight) -> None:
+        if weight.phi is not None:
+            zeros_(weight.phi)
+        if weight.mask_bits is not None:
+            total = weight.num_candidates(weight.granularity)
+            copy_(weight.mask_bits, first_positions(weight.num_dynamic, total))
+        for parameter in (weight.dynamic, weight.static):
+            if parameter is None or getattr(parameter, "_is_hf_initialized", False):
+                continue
+            if len(weight.shape) == 1:
+                zeros_(parameter)
+            else:
+                self._draw(weight, parameter)
+
+    def _draw(self, weight: PADWeight, parameter: Tensor) -> None:
+        """Every copy of a matrix or kernel at random, each its own, as the stock model draws its only one."""
+        rows = parameter.unbind() if parameter is weight.dynamic else [parameter]
+        for values in rows:
+            copy_(values, self._drawn_like_stock(weight).flatten()[: values.numel()].view(values.shape))
+
+    def _drawn_like_stock(self, weight: PADWeight) -> Tensor:
+        """One copy, (*shape), freshly drawn by the stock model's rule for a layer of its kind."""
+        kind, sizes = (nn.Conv2d, (1, 1, 1)) if len(weight.shape) == 4 else (nn.Linear, (1, 1))
+        plain = kind(*sizes, bias=False, device="meta")
+        plain.weight = nn.Parameter(weight.values.new_empty(weight.shape))
+        super()._init_weights(plain)
+        return plain.weight.detach()
 
     # From dense and back
 
@@ -98,7 +157,8 @@ class PADModelMixin(PADCheckpointMixin):
     def from_dense(cls, dense: PreTrainedModel | str | PathLike[str], **config: Any) -> Self:
         """Upcycle a dense checkpoint: every weight of a layer that becomes dynamic is copied, the rest taken over.
 
-        The result is fully dynamic and gives the dense model's logits.
+        The result is fully dynamic and gives the dense model's logits. A head that the checkpoint lacks, or has for
+        another number of labels, is new, which is said in the log.
 
         Args:
             dense: a stock transformers model (loaded with whatever options its source needs), or the name or folder of
@@ -110,8 +170,9 @@ class PADModelMixin(PADCheckpointMixin):
         Raises:
             PADNetError: the checkpoint is of another family, or a value is out of range.
         """
+        dense = getattr(dense, "_orig_mod", dense)  # what torch.compile has wrapped
         stock = dense.config if isinstance(dense, PreTrainedModel) else AutoConfig.from_pretrained(dense)
-        family = cls.dense_class.config_class.model_type
+        family = cls.config_class.dense_class.model_type
         if stock.model_type != family:
             raise PADNetError(
                 f"{cls.__name__}.from_dense takes a checkpoint of model type {family!r}, but {_describe(dense)} is of "
@@ -119,14 +180,37 @@ class PADModelMixin(PADCheckpointMixin):
             )
         name = dense.name_or_path if isinstance(dense, PreTrainedModel) else dense
         target = cls.config_class.from_dense(stock, **{"base_model": repository_name(name)} | config)
-        source = _load_dense(cls.dense_class, dense, target)
+        source = cls._load_dense(dense, target)
         with no_init_weights():  # every value but the routers' is loaded
             model = cls(target).to(source.dtype)
         model.tie_weights()
-        load_copies(model, source.state_dict(), cls.dense_names)
+        load_copies(model, source.state_dict(), target.seam)
         for layer in pad_layers(model).values():  # what routes is new; children first, as transformers does it
             layer.apply(lambda module: None if isinstance(module, PADWeight) else model._init_weights(module))
         return model.to(source.device).train(source.training)
+
+    @classmethod
+    def _load_dense(cls, dense: PreTrainedModel | str | PathLike[str], config: PreTrainedConfig) -> PreTrainedModel:
+        """The counterpart's class with the values of `dense`, as far as it has them."""
+        stock = config.to_dense()
+        if not isinstance(dense, PreTrainedModel):
+            options = {"config": stock, "ignore_mismatched_sizes": True, "output_loading_info": True}
+            model, info = cls.dense_class.from_pretrained(dense, **options)
+            for name, found, asked in info["mismatched_keys"]:
+                if name.startswith(f"{model.base_model_prefix}.") or model.base_model is model:
+                    raise PADCheckpointError(
+                        f"{name} in {str(dense)!r} is of shape {tuple(found)}, but its config.json asks for "
+                        f"{tuple(asked)}: get both again."
+                    )
+                logger.warning("%s: the head is new, for %s instead of %s", dense, tuple(asked), tuple(found))
+            return model
+        if isinstance(dense, cls.dense_class) and dense.config.num_labels == stock.num_labels:
+            return dense
+        logger.warning("%s becomes a %s: the head is new, and untrained", _describe(dense), cls.__name__)
+        model = cls.dense_class(stock).to(dense.dtype)
+        base: dict[str, Tensor] = getattr(dense, dense.base_model_prefix, dense).state_dict()
+        getattr(model, model.base_model_prefix, model).load_state_dict(base, strict=False)
+        return model.to(dense.device).train(dense.training)
 
     def to_dense(self) -> PreTrainedModel:
         """A stock transformers model with the same logits.
@@ -134,7 +218,7 @@ class PADModelMixin(PADCheckpointMixin):
         Raises PADNetError unless the copies of every weight are equal: nothing dynamic is left (dynamic_ratio 0), or
         the copies have not been trained apart yet.
         """
-        state = merged_state(self, self.dense_names)
+        state = merged_state(self, self.config.seam)
         dense = self.dense_class(self.config.to_dense()).to(self.dtype)
         dense.load_state_dict(state)
         return dense.to(self.device).train(self.training)
@@ -142,17 +226,3 @@ class PADModelMixin(PADCheckpointMixin):
 
 def _describe(dense: PreTrainedModel | str | PathLike[str]) -> str:
     return f"this {type(dense).__name__}" if isinstance(dense, PreTrainedModel) else repr(str(dense))
-
-
-def _load_dense(
-    dense_class: type[PreTrainedModel], dense: PreTrainedModel | str | PathLike[str], config: PreTrainedConfig
-) -> PreTrainedModel:
-    stock = config.to_dense()
-    if not isinstance(dense, PreTrainedModel):
-        return dense_class.from_pretrained(dense, config=stock)
-    if type(dense) is dense_class:
-        return dense
-    model = dense_class(stock).to(dense.dtype)
-    base: dict[str, Tensor] = getattr(dense, dense.base_model_prefix, dense).state_dict()
-    getattr(model, model.base_model_prefix, model).load_state_dict(base, strict=False)
-    return model.to(dense.device).train(dense.training)

@@ -8,33 +8,34 @@ from torch import Tensor, nn
 from padnet_hf.errors import PADNetError
 from padnet_hf.method.layer import pad_layers, pad_weights
 from padnet_hf.method.shards import is_sharded
+from padnet_hf.models.seams import Seam
 
 
-def dense_name(name: str, names: Mapping[str, str]) -> str:
-    """Name of the dense weight that the PADWeight called `name` was copied from; `names` maps the ends that differ."""
-    for suffix, dense_suffix in names.items():
-        if name.endswith(suffix):
-            return name.removesuffix(suffix) + dense_suffix
-    return name
+def dense_sources(model: nn.Module, seam: Seam) -> dict[str, tuple[str, ...]]:
+    """The dense weights that every PADWeight of the model stands for, by its name."""
+    found: dict[str, tuple[str, ...]] = {}
+    for name in pad_layers(model):
+        found |= seam.sources(name)
+    return found
 
 
 @torch.no_grad()
-def load_copies(model: nn.Module, dense: Mapping[str, Tensor], names: Mapping[str, str]) -> None:
+def load_copies(model: nn.Module, dense: Mapping[str, Tensor], seam: Seam) -> None:
     """Fill a fully dynamic model from a dense state dict: PADWeights get E copies, all else the same value.
 
     What exists only to route is left as it is. Raises PADNetError if a weight is missing or of another shape.
     """
-    remaining = dict(dense)
-    weights = pad_weights(model)
-    for name, weight in weights.items():
-        source = remaining.pop(dense_name(name, names), None)
-        if source is None or source.shape != weight.shape:
-            found = "missing" if source is None else f"of shape {tuple(source.shape)}"
+    remaining, sources = dict(dense), dense_sources(model, seam)
+    for name, weight in pad_weights(model).items():
+        missing = [key for key in sources[name] if key not in remaining]
+        found = None if missing else torch.cat([remaining.pop(key) for key in sources[name]])
+        if found is None or found.shape != weight.shape:
+            what = "missing" if found is None else f"of shape {tuple(found.shape)}"
             raise PADNetError(
-                f"the dense weight {dense_name(name, names)!r} is {found}, but {name} needs the shape "
+                f"the dense weight {' and '.join(sources[name])!r} is {what}, but {name} needs the shape "
                 f"{tuple(weight.shape)}."
             )
-        weight.dynamic.copy_(source.expand_as(weight.dynamic))
+        weight.dynamic.copy_(found.expand_as(weight.dynamic))
     missing, unexpected = model.load_state_dict(remaining, strict=False)
     missing = set(missing) - _own_parameters(model)
     if missing or unexpected:
@@ -43,14 +44,14 @@ def load_copies(model: nn.Module, dense: Mapping[str, Tensor], names: Mapping[st
         )
 
 
-def merged_state(model: nn.Module, names: Mapping[str, str]) -> dict[str, Tensor]:
+def merged_state(model: nn.Module, seam: Seam) -> dict[str, Tensor]:
     """The state dict of the dense model that this one equals. Raises PADNetError where copies differ, or are spread."""
     if is_sharded(model.parameters()):
         raise PADNetError(
             f"the parameters of this {type(model).__name__} are spread over processes: save it, and load that in one "
             "process to make it dense."
         )
-    own = _own_parameters(model)
+    own, sources = _own_parameters(model), dense_sources(model, seam)
     state = {name: tensor for name, tensor in model.state_dict().items() if name not in own}
     for name, weight in pad_weights(model).items():
         if weight.dynamic is not None and not bool((weight.dynamic == weight.dynamic[:1]).all()):
@@ -60,7 +61,8 @@ def merged_state(model: nn.Module, names: Mapping[str, str]) -> dict[str, Tensor
                 "partition a fully dynamic model with dynamic_ratio=0 before training to get one that stays dense."
             )
         with torch.no_grad():
-            state[dense_name(name, names)] = weight.build()[0]
+            parts = weight.build()[0].chunk(len(sources[name]))
+        state |= dict(zip(sources[name], parts, strict=True))
     return state
 
 

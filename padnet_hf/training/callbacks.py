@@ -104,7 +104,7 @@ class TemperatureCallback(TrainerCallback):
         if not hasattr(model, "set_temperature"):
             raise PADNetError(
                 f"{type(model).__name__} has no temperature to lower: TemperatureCallback is for dynamic convolutions "
-                "(PADResNet...); leave it out."
+                "(PADResNet..., PADMobileNetV2...); leave it out."
             )
 
     def on_step_begin(

@@ -2,24 +2,23 @@ import pytest
 import torch
 
 from benchmarks.experts import routing
-from benchmarks.layers import LayerConfig, TransformersExperts, dynamic_count, partition_at_random, randomize
-from padnet_hf.layers.experts import PADExperts
+from benchmarks.layers import LayerSizes, dynamic_count, partition_at_random, randomize, use_transformers_code
 
 
 @pytest.mark.parametrize("implementation", ["eager", "grouped_mm"])
 def test_the_baseline_computes_what_our_fully_dynamic_experts_do(implementation: str) -> None:
     torch.manual_seed(0)
-    config = LayerConfig(16, 32, num_experts=4, _experts_implementation=implementation)
-    theirs, ours = TransformersExperts(config), PADExperts(config)
+    sizes = LayerSizes(16, 32, num_experts=4, implementation=implementation)
+    theirs, ours = use_transformers_code(sizes.experts()), sizes.experts()
     randomize(theirs)
     ours.load_state_dict(theirs.state_dict())
-    hidden, (index, weights) = torch.randn(9, 16), routing(9, config)
+    hidden, (index, weights) = torch.randn(9, 16), routing(9, sizes)
     torch.testing.assert_close(theirs(hidden, index, weights), ours(hidden, index, weights))
 
 
 @pytest.mark.parametrize(("granularity", "stored"), [("element", (4 * 0.25 + 0.75)), ("unit", (4 * 0.25 + 0.75))])
 def test_a_random_partition_stores_its_share(granularity: str, stored: float) -> None:
-    experts = PADExperts(LayerConfig(16, 32, num_experts=4))
+    experts = LayerSizes(16, 32, num_experts=4).experts()
     partition_at_random(experts, granularity, 0.25)
     weight = experts.up_proj
     assert sum(tensor.numel() for tensor in (weight.dynamic, weight.static)) == stored * 16 * 32

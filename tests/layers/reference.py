@@ -6,31 +6,45 @@ from torch import Tensor
 from padnet_hf.layers.experts import PADExperts
 from padnet_hf.method.layer import pad_weights
 from padnet_hf.method.weight import PADWeight
-from tests.method.toy import LayerConfig
 
 FORMS = ("fully dynamic", "element", "unit", "static by element", "static by unit", "mixed")
 
 
+INNER = 24
+
+KINDS = {
+    "plain": {},
+    "plain, no bias": {"bias": False},
+    "gated": {"gated": True},
+    "gated, no bias": {"gated": True, "bias": False},
+}
+"""Options of experts by what kind of network they are."""
+
+
 def make_experts(
-    form: str, implementation: str = "eager", dtype: torch.dtype = torch.float64, **config: object
+    form: str,
+    implementation: str = "eager",
+    dtype: torch.dtype = torch.float64,
+    activation: str = "gelu",
+    **options: object,
 ) -> PADExperts:
     """Experts with random values, different copies, and scale factors other than one.
 
-    "mixed" is an element partition that left one weight all static, one all dynamic, and two in part.
+    "mixed" is an element partition that left one weight all static, one all dynamic (if there are biases), and the
+    others in part.
     """
-    fields = {"num_experts": 4, "hidden_size": 8, "intermediate_size": 24} | config
-    experts = PADExperts(LayerConfig(_experts_implementation=implementation, **fields)).to(dtype)
+    experts = PADExperts(4, 8, INNER, activation, implementation=implementation, **options).to(dtype)
     generator = torch.Generator().manual_seed(0)
     granularity = "unit" if "unit" in form else "element"
     share = {"fully dynamic": 1.0, "element": 0.4, "unit": 0.4, "mixed": 0.4}.get(form, 0.0)
-    units = torch.randperm(fields["intermediate_size"], generator=generator) < 8
+    units = torch.randperm(INNER, generator=generator) < 8
     for name, weight in pad_weights(experts).items():
         weight.become({"dynamic": torch.randn(weight.dynamic.shape, generator=generator).to(dtype) / 2})
         mask = torch.rand(weight.num_candidates(granularity), generator=generator) < share
         if form == "unit":
             mask = units if weight.unit_dim is not None else torch.tensor([True])
-        if form == "mixed" and name.startswith("up"):
-            mask = torch.full_like(mask, name == "up_proj_bias")
+        if form == "mixed" and not name.startswith("down"):
+            mask = torch.full_like(mask, name.endswith("bias"))
         weight.become(weight.partitioned_state(mask, granularity), granularity)
         if weight.phi is not None:
             torch.nn.init.constant_(weight.phi, torch.randn((), generator=generator).item())
@@ -56,6 +70,7 @@ def dense_by_formula(weight: PADWeight) -> Tensor:
         return torch.stack([weight.static] * weight.num_copies)
     mask = weight.mask()
     if weight.granularity == "unit":
+        mask = torch.cat([mask] * weight.unit_blocks)
         mask = mask.view([-1 if dim == weight.unit_dim else 1 for dim in range(len(weight.shape))])
         mask = mask.expand(weight.shape).flatten()
     scale = 2 * torch.sigmoid(weight.phi)
@@ -70,12 +85,19 @@ def dense_by_formula(weight: PADWeight) -> Tensor:
 
 def reference_experts(experts: PADExperts, hidden: Tensor, index: Tensor, gates: Tensor) -> Tensor:
     """y[t] = sum over k of gates[t, k] * FFN of expert index[t, k] of hidden[t]."""
-    up, up_bias, down, down_bias = (dense_by_formula(weight) for weight in pad_weights(experts).values())
+    copies = {name: dense_by_formula(weight) for name, weight in pad_weights(experts).items()}
+    first = "gate_up_proj" if experts.gated else "up_proj"
+
+    def linear(name: str, expert: int, values: Tensor) -> Tensor:
+        result = copies[name][expert] @ values
+        return result + copies[f"{name}_bias"][expert] if f"{name}_bias" in copies else result
+
     outputs = []
     for token in range(len(hidden)):
         output = torch.zeros_like(hidden[token])
         for gate, expert in zip(gates[token], index[token].tolist(), strict=True):
-            inner = experts.act_fn(up[expert] @ hidden[token] + up_bias[expert])
-            output = output + gate * (down[expert] @ inner + down_bias[expert])
+            inner = linear(first, expert, hidden[token])
+            inner = experts.act_fn(inner[:INNER]) * inner[INNER:] if experts.gated else experts.act_fn(inner)
+            output = output + gate * linear("down_proj", expert, inner)
         outputs.append(output)
     return torch.stack(outputs)

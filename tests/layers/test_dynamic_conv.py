@@ -242,9 +242,38 @@ def test_device_and_dtype_are_taken() -> None:
 
 def test_multiply_adds_by_hand() -> None:
     conv = make_conv("unit", **SHAPES["3x3"])  # 4 -> 8 channels, 2 of them dynamic, 3 kernels
-    conv.output_positions = 42
-    kernel = 8 * 4 * 9
-    assert conv.multiply_adds() == (42 * kernel, (42 + 3) * kernel, 42 * kernel + 3 * 2 * 4 * 9)
+    inputs, kernel = make_inputs(), 8 * 4 * 9
+    positions = conv(inputs)[0, 0].numel()
+    expected = (positions * kernel, (positions + 3) * kernel, positions * kernel + 3 * 2 * 4 * 9)
+    assert conv.multiply_adds(inputs) == expected
+
+
+@pytest.mark.parametrize("fields", [{}, {"padding": "same", "dilation": 2}, {"stride": (2, 3), "padding": (2, 1)}])
+@pytest.mark.parametrize("mode", ["zeros", "circular"])
+def test_its_outline_has_the_shape_of_its_output(fields: dict[str, Any], mode: str) -> None:
+    conv = PADDynamicConv2d(4, 8, (3, 2), padding_mode=mode, **fields)
+    for inputs in (torch.randn(2, 4, 9, 11), torch.randn(4, 9, 11)):
+        assert conv.outline(inputs).shape == conv(inputs).shape
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"kernel_size": 3},
+        {"kernel_size": (1, 3), "stride": 2, "padding": (0, 1), "bias": False},
+        {"kernel_size": 3, "padding": "same", "dilation": 2, "padding_mode": "reflect"},
+        {"kernel_size": 3, "groups": 4, "padding": 1},
+    ],
+)
+@pytest.mark.parametrize("attention", ["softmax", "sigmoid"])
+def test_a_trained_convolution_keeps_its_outputs_and_its_attributes(fields: dict[str, Any], attention: str) -> None:
+    plain = nn.Conv2d(4, 8, **fields).double().eval()
+    conv = PADDynamicConv2d.from_conv2d(plain, num_kernels=4, attention=attention)
+    inputs = torch.randn(3, 4, 9, 11, dtype=torch.float64)
+    torch.testing.assert_close(conv(inputs), plain(inputs))
+    names = ("stride", "padding", "dilation", "kernel_size", "groups", "in_channels", "out_channels", "padding_mode")
+    assert all(getattr(conv, name) == getattr(plain, name) for name in names)
+    assert not conv.training
 
 
 def test_a_layer_computes_the_same_after_its_state_dict() -> None:

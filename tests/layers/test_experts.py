@@ -10,7 +10,7 @@ from torch.utils.checkpoint import checkpoint
 
 from padnet_hf.layers.experts import BY_DEVICE, PADExperts
 from padnet_hf.method.layer import pad_weights
-from tests.layers.reference import FORMS, make_experts, make_routing, reference_experts
+from tests.layers.reference import FORMS, KINDS, make_experts, make_routing, reference_experts
 
 IMPLEMENTATIONS = [
     ("eager", torch.float64),
@@ -33,7 +33,7 @@ def _run(
     probe = torch.randn(output.shape, generator=torch.Generator().manual_seed(3)).to(output)
     (output * probe).sum().backward()
     gradients = {name: parameter.grad for name, parameter in experts.named_parameters()}
-    # gates that sum to one do not reach the output of experts that are all static
+    # gates that are taken to sum to one do not reach the output of experts that are all static
     gradients |= {"hidden": hidden.grad, "logits": torch.zeros_like(logits) if logits.grad is None else logits.grad}
     return {"output": output.detach()} | gradients
 
@@ -55,20 +55,46 @@ def _compare_with_formula(experts: PADExperts, routing: tuple[Tensor, Tensor, Te
 
 @pytest.mark.parametrize(("implementation", "dtype"), IMPLEMENTATIONS)
 @pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("num_tokens", [13, 1])
 def test_outputs_and_every_gradient_are_the_papers_formula(
-    form: str, implementation: str, dtype: torch.dtype, num_tokens: int
+    form: str, kind: str, implementation: str, dtype: torch.dtype, num_tokens: int
 ) -> None:
-    experts = make_experts(form, implementation, dtype)
+    experts = make_experts(form, implementation, dtype, **KINDS[kind])
     _compare_with_formula(experts, make_routing(num_tokens, dtype), 1e-10 if dtype == torch.float64 else 2e-5)
 
 
 @pytest.mark.parametrize(("implementation", "dtype"), IMPLEMENTATIONS[:3])
 @pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_gates_need_not_sum_to_one(form: str, kind: str, implementation: str, dtype: torch.dtype) -> None:
+    def with_sigmoid(forward: Forward) -> Forward:
+        return lambda experts, hidden, index, gates: forward(experts, hidden, index, 1.5 * gates.square())
+
+    experts, routing = make_experts(form, implementation, dtype, **KINDS[kind]), make_routing(13, dtype)
+    expected = _run(copy.deepcopy(experts), routing, with_sigmoid(reference_experts))
+    assert expected["logits"].abs().max() > 1e-3
+    found = _run(experts, routing, with_sigmoid(lambda experts, *inputs: experts(*inputs)))
+    _assert_equal(found, expected, 1e-10 if dtype == torch.float64 else 2e-5)
+
+
+@pytest.mark.parametrize("form", ["unit", "static by unit", "static by element"])
+def test_where_gates_sum_to_one_the_static_part_is_not_multiplied_by_their_sum(form: str) -> None:
+    experts, routing = make_experts(form, gates_sum_to_one=True), make_routing(13)
+    _compare_with_formula(experts, routing, 1e-10)
+    hidden, logits, index = routing
+    halved = experts(hidden, index, logits.softmax(dim=-1) / 2)
+    static_is_whole = (halved - reference_experts(experts, hidden, index, logits.softmax(dim=-1) / 2)).abs().max()
+    assert static_is_whole > 0.1
+
+
+@pytest.mark.parametrize(("implementation", "dtype"), IMPLEMENTATIONS[:3])
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("kind", KINDS)
 def test_what_compilers_are_given_is_the_papers_formula_too(
-    form: str, implementation: str, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+    form: str, kind: str, implementation: str, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    experts, routing = make_experts(form, implementation, dtype), make_routing(13, dtype)
+    experts, routing = make_experts(form, implementation, dtype, **KINDS[kind]), make_routing(13, dtype)
     expected = _run(copy.deepcopy(experts), routing, reference_experts)
     monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
     _assert_equal(_run(experts, routing), expected, 1e-10 if dtype == torch.float64 else 2e-5)
@@ -103,15 +129,15 @@ def test_every_expert_may_be_chosen(form: str) -> None:
     _compare_with_formula(make_experts(form), make_routing(5, top_k=4), 1e-10)
 
 
+@pytest.mark.parametrize("kind", ["plain", "gated"])
 @pytest.mark.parametrize("form", FORMS)
-def test_dropout_drops_inner_activations_and_in_training_alone(form: str) -> None:
-    experts, routing = make_experts(form, expert_dropout=0.4), make_routing(200)
-    plain = _run(make_experts(form), routing)
+def test_dropout_drops_inner_activations_and_in_training_alone(form: str, kind: str) -> None:
+    experts, routing = make_experts(form, dropout=0.4, **KINDS[kind]), make_routing(200)
+    plain = _run(make_experts(form, **KINDS[kind]), routing)
     _assert_equal(_run(experts.eval(), routing), plain, 1e-12)
     inner, dropped = [], []
-    activation, dropout = experts.act_fn
-    activation.register_forward_hook(lambda module, inputs, output: inner.append(output.flatten()))
-    dropout.register_forward_hook(lambda module, inputs, output: dropped.append(output.flatten()))
+    experts.dropout.register_forward_pre_hook(lambda module, inputs: inner.append(inputs[0].flatten()))
+    experts.dropout.register_forward_hook(lambda module, inputs, output: dropped.append(output.flatten()))
     torch.manual_seed(0)
     assert (_run(experts.train(), routing)["output"] - plain["output"]).abs().max() > 0.1
     inner, dropped = torch.cat(inner), torch.cat(dropped)
@@ -123,7 +149,7 @@ def test_dropout_drops_inner_activations_and_in_training_alone(form: str) -> Non
 @pytest.mark.parametrize("form", ["element", "unit"])
 @pytest.mark.parametrize("activation", ["relu", "gelu_new", "silu", "tanh"])
 def test_other_activations(form: str, activation: str) -> None:
-    _compare_with_formula(make_experts(form, hidden_act=activation), make_routing(5), 1e-10)
+    _compare_with_formula(make_experts(form, activation=activation), make_routing(5), 1e-10)
 
 
 @pytest.mark.parametrize("implementation", ["eager", "grouped_mm", BY_DEVICE])

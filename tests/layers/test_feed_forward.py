@@ -1,21 +1,23 @@
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 import torch
 
 from padnet_hf.layers.feed_forward import PADFeedForward
+from padnet_hf.layers.routing_log import is_logging, logged
 from padnet_hf.method.config import PartitionConfig
 from padnet_hf.method.imp import partition
 from padnet_hf.method.layer import MaskGroup, MultiplyAdds, mask_groups, pad_weights
 from tests.layers.reference import reference_experts
-from tests.method.toy import LayerConfig
+from tests.method.toy import toy_layer
 
 HIDDEN, INNER, DENSE = 4, 24, 2 * 4 * 24
 
 
-def _layer(partition_fields: dict[str, Any] | None = None, **config: Any) -> PADFeedForward:
+def _layer(partition_fields: dict[str, Any] | None = None, **options: Any) -> PADFeedForward:
     """In evaluation mode, with random parameters, partitioned as asked."""
-    layer = PADFeedForward(LayerConfig(**config)).double().eval()
+    layer = toy_layer(**options).double().eval()
     generator = torch.Generator().manual_seed(0)
     for parameter in layer.parameters():
         torch.nn.init.normal_(parameter, generator=generator)
@@ -40,8 +42,18 @@ def _layer(partition_fields: dict[str, Any] | None = None, **config: Any) -> PAD
     ids=["fully dynamic", "element", "static", "static units", "all units", "8 units", "16 units"],
 )
 def test_multiply_adds_are_those_of_every_matrix_product(fields: Any, current: Any, chosen: int) -> None:
-    layer = _layer(fields, num_experts_per_tok=chosen)
-    assert layer.multiply_adds() == MultiplyAdds(DENSE, chosen * DENSE, current(chosen))
+    layer = _layer(fields, top_k=chosen)
+    inputs = torch.empty(2, 3, HIDDEN)
+    assert layer.multiply_adds(inputs) == MultiplyAdds(DENSE, chosen * DENSE, current(chosen))
+    assert layer.outline(inputs).shape == layer(inputs.double()).shape
+
+
+@pytest.mark.parametrize(("ratio", "current"), [(None, 2 * 3 * 96), (1 / 3, 3 * 96 * (2 + 2) // 3), (0, 3 * 96)])
+def test_multiply_adds_of_gated_experts_count_the_gates_too(ratio: float | None, current: int) -> None:
+    fields = None if ratio is None else {"dynamic_ratio": ratio, "granularity": "unit"}
+    layer = _layer(fields, gated=True, bias=False)
+    assert layer.multiply_adds(torch.empty(1, HIDDEN)) == MultiplyAdds(3 * 96, 2 * 3 * 96, current)
+    assert mask_groups(layer, "unit") == [MaskGroup((layer.experts.gate_up_proj, layer.experts.down_proj), ())]
 
 
 def test_units_are_hidden_neurons_and_the_output_bias_follows() -> None:
@@ -66,53 +78,39 @@ def test_the_output_bias_is_dynamic_as_long_as_any_neuron_is() -> None:
 def test_output_is_the_formula_over_the_routers_choice_in_any_shape(fields: dict[str, Any] | None) -> None:
     layer = _layer(fields)
     hidden = torch.randn(2, 3, HIDDEN, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
-    _, gates, index, _ = layer.router(hidden.view(-1, HIDDEN))
+    _, gates, index, *_ = layer.router(hidden.view(-1, HIDDEN))
     expected = reference_experts(layer.experts, hidden.view(-1, HIDDEN), index, gates.double())
     # gates are float32 and sum to one as float32 can: the static part is counted once, not by their sum
     torch.testing.assert_close(layer(hidden), expected.view(2, 3, HIDDEN), rtol=1e-6, atol=1e-6)
     torch.testing.assert_close(layer(hidden.view(6, HIDDEN)), expected, rtol=1e-6, atol=1e-6)
 
 
-def test_padding_changes_the_balance_loss_and_not_the_output() -> None:
+def test_routers_tell_the_log_that_is_open_and_only_that() -> None:
     layer = _layer()
     hidden = torch.randn(2, 3, HIDDEN, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
-    losses = []
-    layer.router.register_forward_hook(lambda module, inputs, routing: losses.append(routing.balance_loss))
-    whole = layer(hidden, balance=True)
-    padded = layer(hidden, torch.tensor([[1, 1, 0], [1, 0, 0]]), balance=True)
-    silent = layer(hidden, torch.tensor([[1, 1, 0], [1, 0, 0]]))
-    assert torch.equal(padded, whole)
-    assert torch.equal(silent, whole)
-    assert losses[0].item() != losses[1].item()
-    assert losses[2] is None
+    layer(hidden)
+    output, log = logged(lambda: layer(layer(hidden)))
+    assert [routing.logits.shape for routing in log] == [(6, 3), (6, 3)]
+    assert torch.equal(output, layer(layer(hidden)))
+    assert not is_logging()
 
 
-@pytest.mark.parametrize("fields", [None, {"dynamic_ratio": 0.5}, {"dynamic_ratio": 1 / 3, "granularity": "unit"}])
-@pytest.mark.parametrize("mask", [[[1, 1, 0], [1, 1, 1]], None])
-def test_tokens_of_a_sentence_pass_the_experts_of_its_mean(fields: dict[str, Any] | None, mask: Any) -> None:
-    layer, sizes = _layer(fields, router_level="sentence"), [sum(row) for row in mask or [[1, 1, 1]] * 2]
-    hidden = torch.randn(2, 3, HIDDEN, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
-    ours, theirs = hidden.clone().requires_grad_(), hidden.clone().requires_grad_()
-    output = layer(ours, mask and torch.tensor(mask))
-    expected = []
-    for sentence, size in zip(theirs, sizes, strict=True):
-        _, gates, index, _ = layer.router(sum(sentence[:size])[None] / size)
-        expected.append(reference_experts(layer.experts, sentence, index.repeat(3, 1), gates.double().repeat(3, 1)))
-    torch.testing.assert_close(output, torch.stack(expected), rtol=1e-6, atol=1e-6)
-    parameters = [parameter for name, parameter in layer.named_parameters() if name != "router.noise_weight"]
-    gradients = torch.autograd.grad(output.square().sum(), [ours, *parameters])
-    wanted = torch.autograd.grad(torch.stack(expected).square().sum(), [theirs, *parameters])
-    assert all(gradient.any() for gradient in wanted)
-    for gradient, correct in zip(gradients, wanted, strict=True):
-        torch.testing.assert_close(gradient, correct, rtol=1e-5, atol=1e-5)
+def test_a_log_is_closed_after_an_error() -> None:
+    layer = _layer()
+    with pytest.raises(RuntimeError):
+        logged(lambda: layer(torch.zeros(2, HIDDEN + 1, dtype=torch.float64)))
+    assert not is_logging()
 
 
-def test_the_balance_loss_of_sentences_counts_each_once() -> None:
-    layer = _layer(router_level="sentence")
-    hidden = torch.randn(5, 3, HIDDEN, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
-    seen = []
-    layer.router.register_forward_hook(lambda module, inputs, routing: seen.append(routing))
-    layer(hidden, torch.tensor([[1, 0, 0]] * 5), balance=True)
-    layer.router(hidden[:, 0], None, True)
-    assert seen[0].logits.shape == (5, 3)
-    assert torch.equal(seen[0].balance_loss, seen[1].balance_loss)
+def test_threads_have_logs_of_their_own() -> None:
+    layer = _layer()
+
+    def routed(count: int) -> int:
+        def several() -> None:
+            for _ in range(count):
+                layer(torch.zeros(1, HIDDEN, dtype=torch.float64))
+
+        return len(logged(several)[1])
+
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(routed, range(40))) == list(range(40))

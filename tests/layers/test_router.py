@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from padnet_hf.layers.router import NoisyTopKRouter, balance_loss, squared_variation
+from padnet_hf.layers.router import NoisyTopKRouter, Routing, balance_loss, squared_variation
 
 # Four tokens, three experts, two chosen. Logits without noise, logits with it, and its standard deviation.
 LOGITS = [[1.0, 0.5, -1.0], [0.0, 2.0, 1.0], [0.3, -0.2, 0.1], [-1.0, 0.0, 1.5]]
@@ -46,7 +46,8 @@ def _balance(top_k: int, keep: list[int] | None, with_noise: bool) -> float:
     top, index = noisy.topk(top_k, dim=-1)
     token_mask = None if keep is None else torch.tensor(keep)
     deviation = torch.tensor(DEVIATION) if with_noise else None
-    return balance_loss(torch.tensor(LOGITS), noisy, deviation, top.softmax(dim=-1), index, token_mask).item()
+    routing = Routing(torch.tensor(LOGITS), top.softmax(dim=-1), index, noisy, deviation)
+    return balance_loss(routing, token_mask).item()
 
 
 @pytest.mark.parametrize("top_k", [1, 2])
@@ -79,9 +80,9 @@ def test_balanced_routing_costs_nothing_and_collapsed_routing_its_worst() -> Non
         router.weight.copy_(torch.eye(4))
     balanced = torch.tensor([[9.0, 9, 0, 0], [0, 9, 9, 0], [0, 0, 9, 9], [9, 0, 0, 9]])
     collapsed = torch.tensor([[9.0, 9, 0, 0]] * 4)
-    assert router(balanced, balance=True).balance_loss.item() == pytest.approx(0, abs=1e-6)
+    assert balance_loss(router(balanced)).item() == pytest.approx(0, abs=1e-6)
     # importance and load are both (2, 2, 0, 0) times 1 or 2: a squared variation of 1 each
-    assert router(collapsed, balance=True).balance_loss.item() == pytest.approx(2, rel=1e-6)
+    assert balance_loss(router(collapsed)).item() == pytest.approx(2, rel=1e-6)
 
 
 def _router(hidden_size: int = 4, num_experts: int = 5, top_k: int = 2, **options: bool) -> NoisyTopKRouter:
@@ -99,7 +100,7 @@ def _tokens(num_tokens: int = 6, hidden_size: int = 4) -> Tensor:
 def test_training_adds_noise_of_the_learned_deviation() -> None:
     router, hidden = _router(), _tokens()
     torch.manual_seed(3)
-    routing = router(hidden, balance=True)
+    routing = router(hidden)
     torch.manual_seed(3)
     drawn = torch.randn(6, 5)
     deviation = torch.log1p(torch.exp(hidden @ router.noise_weight.t())) + 1e-2
@@ -110,13 +111,13 @@ def test_training_adds_noise_of_the_learned_deviation() -> None:
     rows = [tensor.tolist() for tensor in (routing.logits, noisy, deviation)]
     expected = _squared_variation_by_loop(_importance_by_loop(rows[1], 2, [1] * 6))
     expected += _squared_variation_by_loop(_load_by_loop(*rows, 2, [1] * 6))
-    assert routing.balance_loss.item() == pytest.approx(expected, rel=1e-4)
+    assert balance_loss(routing).item() == pytest.approx(expected, rel=1e-4)
 
 
 def test_the_balance_loss_moves_gates_and_noise() -> None:
     router = _router()
     torch.manual_seed(3)
-    router(_tokens(), balance=True).balance_loss.backward()
+    balance_loss(router(_tokens())).backward()
     assert router.weight.grad.abs().sum() > 1e-3
     assert router.noise_weight.grad.abs().sum() > 1e-3
 
@@ -147,10 +148,10 @@ def test_with_noise_off_there_is_nothing_to_learn_it_and_training_equals_evaluat
     router, hidden = _router(noise=False), _tokens()
     assert [name for name, _ in router.named_parameters()] == ["weight"]
     before = torch.get_rng_state()
-    training = router(hidden, balance=True)
+    training = router(hidden)
     assert torch.equal(torch.get_rng_state(), before)
     assert torch.equal(training.weights, router.eval()(hidden).weights)
-    training.balance_loss.backward()
+    balance_loss(training).backward()
     assert router.weight.grad.any()
 
 
@@ -162,22 +163,22 @@ def test_a_router_starts_at_zero() -> None:
 @pytest.mark.parametrize("num_experts", [1, 3])
 def test_all_experts_may_be_chosen(noise: bool, num_experts: int) -> None:
     router = _router(num_experts=num_experts, top_k=num_experts, noise=noise)
-    routing = router(_tokens(), balance=True)
+    routing = router(_tokens())
     assert [sorted(row) for row in routing.index.tolist()] == [list(range(num_experts))] * 6
     importance = torch.zeros(6, num_experts).scatter(1, routing.index, routing.weights).sum(dim=0)
     expected = _squared_variation_by_loop(importance.tolist())  # the load is the same for all
-    assert routing.balance_loss.item() == pytest.approx(expected, rel=1e-4, abs=1e-6)
+    assert balance_loss(routing).item() == pytest.approx(expected, rel=1e-4, abs=1e-6)
 
 
 def test_padding_counts_neither_in_importance_nor_in_load() -> None:
     router, hidden = _router().eval(), _tokens()
     keep = torch.tensor([1, 0, 1, 1, 0, 1])
-    masked = router(hidden, keep, balance=True)
-    assert masked.balance_loss.item() == pytest.approx(router(hidden[keep.bool()], balance=True).balance_loss.item())
+    masked = router(hidden)
+    assert balance_loss(masked, keep).item() == pytest.approx(balance_loss(router(hidden[keep.bool()])).item())
     other = hidden.clone()
     other[keep == 0] = 100
-    assert router(other, keep, balance=True).balance_loss.item() == masked.balance_loss.item()
-    assert router(other, balance=True).balance_loss.item() != masked.balance_loss.item()
+    assert balance_loss(router(other), keep).item() == balance_loss(masked, keep).item()
+    assert balance_loss(router(other)).item() != balance_loss(masked, keep).item()
     assert torch.equal(masked.index, router(hidden).index)  # padding is routed all the same
 
 
@@ -185,17 +186,13 @@ def test_padding_counts_neither_in_importance_nor_in_load() -> None:
 def test_the_token_mask_may_have_any_dtype_and_shape(dtype: torch.dtype) -> None:
     router, hidden = _router().eval(), _tokens()
     keep = torch.tensor([[1, 0, 1], [1, 0, 1]])
-    expected = router(hidden, keep.flatten(), balance=True).balance_loss
-    assert torch.equal(router(hidden, keep.to(dtype), balance=True).balance_loss, expected)
+    expected = balance_loss(router(hidden), keep.flatten())
+    assert torch.equal(balance_loss(router(hidden), keep.to(dtype)), expected)
 
 
 def test_padding_alone_costs_nothing_and_gives_finite_gradients() -> None:
     router = _router()
-    loss = router(_tokens(), torch.zeros(6), balance=True).balance_loss
+    loss = balance_loss(router(_tokens()), torch.zeros(6))
     loss.backward()
     assert loss.item() == 0
     assert all(parameter.grad.isfinite().all() for parameter in router.parameters())
-
-
-def test_the_balance_loss_is_computed_only_when_asked_for() -> None:
-    assert _router()(_tokens()).balance_loss is None

@@ -113,10 +113,10 @@ def _refuse_record(model: ToyModel, batches: list[dict[str, Tensor]]) -> None:
 
 
 def _fail_in_report(model: ToyModel, batches: list[dict[str, Tensor]]) -> None:
-    def multiply_adds() -> None:
+    def state() -> None:
         raise ZeroDivisionError
 
-    model.layers[1].multiply_adds = multiply_adds
+    model.layers[1].experts.up_proj.state = state
 
 
 @pytest.mark.parametrize("granularity", ["element", "unit"])

@@ -165,16 +165,22 @@ def _linear_inputs(sizes: tuple[int, ...] = (4, 0, 1)) -> tuple[list[Tensor], Te
     return inputs, bias, _packed(3, torch.tensor([True, False, False, True, True, False, True, False]))
 
 
-def _linear_by_merge(inputs: list[Tensor], bias: Tensor, *packed: Tensor) -> tuple[Tensor, ...]:
-    return tuple(x @ copy.t() + b for x, copy, b in zip(inputs, merge(*packed).view(3, 2, 4), bias, strict=True))
+def _linear_by_merge(
+    inputs: list[Tensor], num_outputs: int, bias: Tensor | None, *packed: Tensor
+) -> tuple[Tensor, ...]:
+    copies = merge(*packed).view(3, num_outputs, 4)
+    shifts = [0.0] * 3 if bias is None else bias
+    return tuple(x @ copy.t() + b for x, copy, b in zip(inputs, copies, shifts, strict=True))
 
 
-def test_packed_linear_equals_merge_and_product_in_values_and_gradients() -> None:
+@pytest.mark.parametrize("has_bias", [True, False])
+def test_packed_linear_equals_merge_and_product_in_values_and_gradients(has_bias: bool) -> None:
     inputs, bias, packed = _linear_inputs()
-    leaves = [bias, *packed[:4], *inputs]
+    bias = bias if has_bias else None
+    leaves = [leaf for leaf in (bias, *packed[:4], *inputs) if leaf is not None]
     results = []
     for linear in (packed_linear, _linear_by_merge):
-        outputs = linear(inputs, bias, *packed)
+        outputs = linear(inputs, 2, bias, *packed)
         results.append((*outputs, *torch.autograd.grad(sum(o.square().sum() for o in outputs), leaves)))
     for packed_result, merged_result in zip(*results, strict=True):
         torch.testing.assert_close(packed_result, merged_result, rtol=1e-12, atol=1e-12)
@@ -184,7 +190,7 @@ def test_packed_linear_has_right_gradients() -> None:
     inputs, bias, packed = _linear_inputs()
 
     def linear(bias: Tensor, *leaves: Tensor) -> tuple[Tensor, ...]:
-        return packed_linear(leaves[4:], bias, *leaves[:4], *packed[4:])
+        return packed_linear(leaves[4:], 2, bias, *leaves[:4], *packed[4:])
 
     assert torch.autograd.gradcheck(linear, (bias, *packed[:4], *inputs))
 
@@ -197,7 +203,7 @@ def test_packed_linear_gives_no_gradient_to_what_is_frozen(frozen: str) -> None:
         leaf.requires_grad_(False)
     leaves = [leaf for name, group in groups.items() if name != frozen for leaf in group]
     loss, expected = (
-        sum(o.square().sum() for o in linear(inputs, bias, *packed)) for linear in (packed_linear, _linear_by_merge)
+        sum(o.square().sum() for o in linear(inputs, 2, bias, *packed)) for linear in (packed_linear, _linear_by_merge)
     )
     for one, other in zip(torch.autograd.grad(loss, leaves), torch.autograd.grad(expected, leaves), strict=True):
         torch.testing.assert_close(one, other)
@@ -213,7 +219,7 @@ def test_packed_linear_keeps_nothing_of_full_size_for_the_backward_pass() -> Non
     mask = torch.arange(8 * 16) % 4 == 0
     inputs = [torch.randn(2, 16, dtype=torch.float64) for _ in range(8)]
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        packed_linear(inputs, torch.zeros(8, 8, dtype=torch.float64), *_packed(8, mask))
+        packed_linear(inputs, 8, torch.zeros(8, 8, dtype=torch.float64), *_packed(8, mask))
     assert max(saved) == 8 * 32  # the dynamic values
 
 

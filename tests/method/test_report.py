@@ -9,6 +9,7 @@ from padnet_hf.layers.feed_forward import PADFeedForward
 from padnet_hf.method.config import PartitionConfig
 from padnet_hf.method.imp import partition
 from padnet_hf.method.report import PartitionReport, Size, report
+from padnet_hf.method.work import count_work
 from tests.method.toy import ToyModel, toy_batches
 
 # hidden 4, inner 24 and 40, 3 experts, 2 chosen; a router has 2 * 3 * 4 parameters, the head 4 * 3 + 3
@@ -124,7 +125,14 @@ def test_tied_parameters_count_once() -> None:
 
 def test_sizes_can_be_had_on_the_meta_device() -> None:
     model, sizes = _partitioned({"dynamic_ratio": 0.3}, torch.float32)
-    assert report(model.to("meta")).current == sizes.current
+    work = count_work(model.to("meta"), toy_batches(1, torch.float32)[0])
+    assert report(model, work=work).current == sizes.current
+
+
+def test_what_is_not_known_is_not_made_up() -> None:
+    sizes = report(ToyModel())
+    assert sizes.current.multiply_adds is sizes.dense.multiply_adds is sizes.layers[0].current.multiply_adds is None
+    assert str(sizes).splitlines()[-1].endswith(" -")
 
 
 @pytest.mark.parametrize("fields", FORMS, ids=str)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -10,18 +11,10 @@ from padnet_hf.layers.feed_forward import PADFeedForward
 from padnet_hf.method.layer import pad_weights
 
 
-@dataclass
-class LayerConfig:
-    num_experts: int = 3
-    num_experts_per_tok: int = 2
-    hidden_size: int = 4
-    intermediate_size: int = 24
-    hidden_act: str = "gelu"
-    expert_dropout: float = 0.0
-    router_level: str = "token"
-    router_noise: bool = True
-    router_noise_epsilon: float = 1e-2
-    _experts_implementation: str | None = "eager"
+def toy_layer(inner_size: int = 24, **options: Any) -> PADFeedForward:
+    """A layer of 4 hidden values and 3 experts, 2 of them for each token, with a noisy router."""
+    fields = {"num_experts": 3, "top_k": 2, "router_noise": True, "implementation": "eager"} | options
+    return PADFeedForward(4, inner_size, "gelu", **fields)
 
 
 @dataclass
@@ -36,7 +29,7 @@ class ToyModel(nn.Module):
 
     def __init__(self, seed: int = 0, *, equal_copies: bool = False, dtype: torch.dtype = torch.float64) -> None:
         super().__init__()
-        self.layers = nn.ModuleList([PADFeedForward(LayerConfig(intermediate_size=inner)) for inner in (24, 40)])
+        self.layers = nn.ModuleList([toy_layer(inner) for inner in (24, 40)])
         self.dropout = nn.Dropout(0.3)
         self.head = nn.Linear(4, 3)
         self.seen = Seen()

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
-from transformers.models.resnet.modeling_resnet import ResNetConvLayer, ResNetShortCut
 
 from padnet_hf.layers.dynamic_conv import PADDynamicConv2d
 from padnet_hf.method.weight import PADWeight
@@ -16,13 +15,13 @@ from padnet_hf.method.weight import PADWeight
 
 def drop_norms(model: nn.Module) -> None:
     """Give a new model the form of a fused one: shifts in place of batch norms, their values still to be filled in."""
-    for layer in _layers(model):
+    for layer in list(_layers(model)):
         _add_shift(layer, layer.normalization.bias.detach())
 
 
 def fold_norms(model: nn.Module) -> None:
     """Fold every batch norm of `model` into its convolution, in place."""
-    for layer in _layers(model):
+    for layer in list(_layers(model)):
         norm, conv = layer.normalization, layer.convolution
         factors = norm.weight / torch.sqrt(norm.running_var + norm.eps)
         if isinstance(conv, PADDynamicConv2d):
@@ -33,7 +32,11 @@ def fold_norms(model: nn.Module) -> None:
 
 
 def _layers(model: nn.Module) -> Iterator[nn.Module]:
-    return (module for module in model.modules() if isinstance(module, ResNetConvLayer | ResNetShortCut))
+    """The modules that hold a convolution without bias and the batch norm that follows it, by transformers' names."""
+    for module in model.modules():
+        conv, norm = getattr(module, "convolution", None), getattr(module, "normalization", None)
+        if isinstance(conv, nn.Conv2d | PADDynamicConv2d) and isinstance(norm, nn.BatchNorm2d) and conv.bias is None:
+            yield module
 
 
 def _add_shift(layer: nn.Module, shift: Tensor) -> None:

@@ -1,0 +1,124 @@
+"""Models whose feed-forward layers are mixtures of experts: stock forwards, and the routers' loss at their end.
+
+Axis letters: B batch, S sequence, T = B * S tokens, E experts.
+"""
+
+from collections.abc import Callable
+from functools import partial, wraps
+from inspect import signature
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+from transformers.initialization import normal_, zeros_
+
+from padnet_hf.errors import PADNetError
+from padnet_hf.layers.experts import BY_DEVICE, PADExperts
+from padnet_hf.layers.router import NoisyTopKRouter, Routing, balance_loss
+from padnet_hf.layers.routing_log import is_logging, logged
+from padnet_hf.models.moe_config import PADMoEConfig
+from padnet_hf.models.outputs import routed_output
+from padnet_hf.models.pad_model import PADModelMixin
+
+
+class PADMoEMixin(PADModelMixin):
+    """Base class of PAD models with experts, before the stock class.
+
+    Their forward is the stock one. In training the loss is the task loss plus the weighted balance loss of the routers;
+    evaluation reports the task loss alone. Both stand in the output by themselves too, see `RoutedOutput`.
+    """
+
+    config: PADMoEConfig
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if cls.dense_class is not PreTrainedModel:
+            cls.forward = _routed(cls.dense_class.forward)
+
+    def __init__(self, config: PADMoEConfig, *args: Any, **kwargs: Any) -> None:
+        asked = config._experts_implementation
+        config._experts_implementation_internal = BY_DEVICE  # the one that the stock bare model inside takes, too
+        super().__init__(config, *args, **kwargs)
+        self.set_experts_implementation(asked or BY_DEVICE)
+
+    def _put_in(self, base: PreTrainedModel) -> None:
+        self.config.seam.replace(base, self.config.moe_layers, **self.config.expert_options())
+
+    @classmethod
+    def _can_set_experts_implementation(cls) -> bool:
+        return True  # transformers searches the source for its own decorator
+
+    def get_correct_experts_implementation(self, requested_experts: str | None) -> str:
+        """The implementation asked for, or the default: "pad".
+
+        Raises PADNetError for "grouped_mm" with sizes whose rows are not multiples of 16 bytes in float32.
+        """
+        for module in self.modules() if requested_experts == "grouped_mm" else ():
+            if isinstance(module, PADExperts) and any(size % 4 for size in module.weights.down.shape):
+                raise PADNetError(
+                    "experts_implementation='grouped_mm' needs hidden and inner sizes of the experts to be multiples "
+                    f"of 4 (8 in half precision), but they are {tuple(module.weights.down.shape)}; use "
+                    "experts_implementation='eager'."
+                )
+        return super().get_correct_experts_implementation(requested_experts or BY_DEVICE)
+
+    def set_experts_implementation(self, experts_implementation: str | dict[str, str]) -> None:
+        """transformers' set_experts_implementation; the layers are told too."""
+        super().set_experts_implementation(experts_implementation)
+        for module in self.modules():
+            if isinstance(module, PADExperts):
+                module.implementation = self.config._experts_implementation
+
+    def _set_gradient_checkpointing(self, enable: bool = True, *args: Any, **kwargs: Any) -> None:
+        super()._set_gradient_checkpointing(enable, *args, **kwargs)
+        for module in self.modules():
+            if isinstance(module, PADExperts):  # checkpointing frees built weights until the backward pass by itself
+                module.rebuild_in_backward = not enable
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        super()._init_weights(module)
+        if isinstance(module, NoisyTopKRouter):
+            normal_(module.weight, std=self.config.router_init_std)
+            if module.noise_weight is not None:
+                zeros_(module.noise_weight)
+
+
+def _routed(forward: Callable[..., Any]) -> Callable[..., Any]:
+    """A stock forward inside a routing log, and what follows from it in the output."""
+    names = list(signature(forward).parameters)
+
+    @wraps(forward)  # with the signature, by which the Trainer chooses columns
+    def routed(self: PADMoEMixin, *args: Any, **kwargs: Any) -> Any:
+        if is_logging():  # a bare model inside of a head
+            return forward(self, *args, **kwargs)
+        with_logits = kwargs.pop("output_router_logits", None)
+        return_dict = kwargs.pop("return_dict", None)
+        output, log = logged(partial(forward, self, *args, return_dict=True, **kwargs))
+        given = dict(zip(names[1:], args, strict=False)) | kwargs
+        output = _with_routing(self, output, log, given.get("attention_mask"))
+        if with_logits if with_logits is not None else self.config.output_router_logits:
+            output.router_logits = tuple(routing.logits for routing in log)
+        if return_dict if return_dict is not None else self.config.return_dict:
+            return output
+        return output.to_tuple()
+
+    return routed
+
+
+def _with_routing(model: PADMoEMixin, output: Any, log: list[Routing], mask: Tensor | None) -> Any:
+    """The output with task loss and balance loss, where it has a loss."""
+    task_loss = output.get("loss")
+    if task_loss is None or not log:
+        return routed_output(output, task_loss=task_loss)
+    losses = [balance_loss(routing, _token_mask(mask, routing)) for routing in log]
+    balance = sum(losses[1:], losses[0])
+    loss = task_loss + model.config.balance_loss_coef * balance if model.training else task_loss
+    return routed_output(output, loss=loss, task_loss=task_loss, balance_loss=balance)
+
+
+def _token_mask(mask: Tensor | None, routing: Routing) -> Tensor | None:
+    """The attention mask, (B, S) or (B, C, S), as one of tokens (T,); None if it is of another kind."""
+    is_of_tokens = mask is not None and mask.dim() <= 3 and mask.numel() == routing.logits.shape[0]
+    return mask.flatten() if is_of_tokens else None
