@@ -22,6 +22,8 @@ from padnet_hf.layers.router import NoisyTopKRouter
 from padnet_hf.method.weight import PADWeight
 
 GROUPS = ("attention", "feed_forward", "experts", "router")
+_ATTENTION = {"attention", "attn", "self_attn"}
+"""What transformers calls the modules of attention."""
 _NUMBERED = re.compile(r"(.*\.)?\d+\.")
 
 
@@ -50,7 +52,7 @@ def find_targets(model: nn.Module) -> list[Target]:
     found = []
     for name, module in model.named_modules():
         if isinstance(module, nn.Linear):
-            group = "attention" if "attention" in name.split(".") else "feed_forward"
+            group = "feed_forward" if _ATTENTION.isdisjoint(name.split(".")) else "attention"
             group = group if _NUMBERED.match(name) else ""
             found.append(Target(group, "module", name, tuple(module.weight.shape)))
         elif isinstance(module, NoisyTopKRouter):

@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from padnet_hf.errors import PADNetError
 from padnet_hf.layers.experts import Activation, PADExperts
 from padnet_hf.layers.router import NoisyTopKRouter
 from padnet_hf.method.layer import MaskGroup, MultiplyAdds, PADLayer
@@ -69,4 +70,10 @@ class PADFeedForward(PADLayer):
         return MultiplyAdds(of_all, chosen * of_all, current)
 
     def outline(self, inputs: Tensor) -> Tensor:
+        hidden = self.experts.weights.down.shape[0]
+        if inputs.shape[-1] != hidden:
+            raise PADNetError(
+                f"a feed-forward layer of hidden size {hidden} stands where values of size {inputs.shape[-1]} come in: "
+                "correct the declaration of its family (are up and down projection the right way round?)."
+            )
         return torch.empty_like(inputs)

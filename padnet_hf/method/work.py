@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from padnet_hf.errors import PADNetError
 from padnet_hf.method.layer import MultiplyAdds, PADLayer, pad_layers
 
 logger = logging.getLogger(__name__)
@@ -19,7 +20,7 @@ def count_work(model: nn.Module, inputs: Mapping[str, Any]) -> dict[str, Multipl
 
     A layer that is called several times counts so often, one that is not called is not in the result. The model is left
     alone: what runs is a copy without memory. Empty where that copy cannot be made or run, since a forward looks at
-    values for instance.
+    values for instance. Raises PADNetError where a layer cannot take what comes in.
     """
     found: dict[str, MultiplyAdds] = {}
     try:
@@ -28,6 +29,8 @@ def count_work(model: nn.Module, inputs: Mapping[str, Any]) -> dict[str, Multipl
             layer.forward = partial(_count, layer, name, found)
         with torch.no_grad(), torch.random.fork_rng([]):
             outline(**{name: _on_meta(value) for name, value in inputs.items()})
+    except PADNetError:
+        raise
     except Exception as error:  # whatever a forward of the user's own does, it must not cost them their partition
         logger.info("multiply-adds are not known: %s runs not on the meta device: %r", type(model).__name__, error)
         return {}

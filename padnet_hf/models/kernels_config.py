@@ -50,7 +50,7 @@ class PADKernelsConfig(PADConfigMixin):
         """The configuration of the stock model. Raises PADNetError if it cannot be equal to this one."""
         if self.fused:
             raise PADNetError(
-                f"transformers' {self.dense_class.model_type} has batch norms, but this model has fused=True, norms "
-                "folded into convolutions: no stock model is equal to it."
+                f"transformers' {self.dense_class.model_type} has batch norms, but they are folded into the "
+                "convolutions of this model, which has fused=True: no stock model is equal to it."
             )
         return super().to_dense()

@@ -34,6 +34,7 @@ class PADMoEConfig(PADConfigMixin):
 
     seam: ClassVar[FeedForward]
     copies = "experts"
+    first_version = (0, 2)
     keys_to_ignore_at_inference = ["past_key_values", "task_loss", "balance_loss", "router_logits"]
 
     num_experts: int = 8

@@ -14,8 +14,6 @@ from padnet_hf.version import __version__
 
 _IDENTITY = ("model_type", "architectures", "auto_map", "transformers_version", "_name_or_path")
 _LABELS = ("num_labels", "id2label", "label2id")
-_FIRST_OF_THIS_FORM = (0, 2)
-"""The first version whose checkpoints have today's names."""
 
 
 @dataclass
@@ -33,6 +31,8 @@ class PADConfigMixin:
     """The stock configuration; a family names it, and its `model_type`."""
     seam: ClassVar[Seam]
     """Where dynamic layers are put; a family names it."""
+    first_version: ClassVar[tuple[int, int]] = (0, 0)
+    """Major and minor number of the first version whose checkpoints have today's form."""
     copies: ClassVar[str]
     """What the copies of a layer are called: the field num_<copies> says how many there are."""
     models: ClassVar[Mapping[str, type]] = {}
@@ -69,11 +69,11 @@ class PADConfigMixin:
                 f"the checkpoint was saved by padnet_hf {self.padnet_hf_version}, but installed is {__version__}, "
                 "which may not read it rightly: pip install --upgrade padnet_hf"
             )
-        if self.padnet_hf_version is not None and _minor(self.padnet_hf_version) < _FIRST_OF_THIS_FORM:
+        if self.padnet_hf_version is not None and _minor(self.padnet_hf_version) < self.first_version:
             raise PADCheckpointError(
                 f"the checkpoint was saved by padnet_hf {self.padnet_hf_version}, whose layers have other names: from "
-                f"{'.'.join(map(str, _FIRST_OF_THIS_FORM))} on they keep those of transformers. Train it again with "
-                "this version."
+                f"{'.'.join(map(str, self.first_version))} on {self.model_type} keeps those of transformers. Make it "
+                "again from the dense checkpoint, with this version."
             )
 
     @classmethod

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from transformers import AutoConfig, PreTrainedModel
 from transformers.configuration_utils import PreTrainedConfig
 from transformers.initialization import copy_, no_init_weights, zeros_
+from transformers.utils.output_capturing import _CAN_RECORD_REGISTRY
 
 from padnet_hf.errors import PADCheckpointError, PADNetError
 from padnet_hf.hub.access import repository_name
@@ -47,6 +48,7 @@ class PADModelMixin(PADCheckpointMixin):
         self._put_in(base)
         if base is not self:
             base.__class__ = self.config.models["AutoModel"]  # the stock head has built one of the stock class
+            _CAN_RECORD_REGISTRY[base] = base._can_record_outputs  # which transformers keeps by the class
         self._make_room()
         super().post_init()
 

@@ -29,10 +29,18 @@ class _StandIn(type):
         return getattr(import_module(module_of(family)), cls.__name__)
 
 
+STAND_INS = {
+    f"{prefix}Config": _StandIn(f"{prefix}Config", (), {"model_type": pad_type(dense), "__module__": __name__})
+    for dense, prefix in KNOWN.items()
+}
+"""By the names of the configurations."""
+
+globals().update(STAND_INS)  # where pickle looks for them
+
+
 def register_stand_ins(_: ModuleType) -> None:
     """Register every PAD configuration; called as soon as AutoConfig's module, given here, is imported."""
     from transformers.models.auto.configuration_auto import AutoConfig  # waits while another thread still imports it
 
-    for dense, prefix in KNOWN.items():
-        stand_in = _StandIn(f"{prefix}Config", (), {"model_type": pad_type(dense), "__module__": module_of(dense)})
+    for stand_in in STAND_INS.values():
         AutoConfig.register(stand_in.model_type, stand_in, exist_ok=True)

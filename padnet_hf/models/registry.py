@@ -11,6 +11,7 @@ from transformers.models.auto.image_processing_auto import IMAGE_PROCESSOR_MAPPI
 from transformers.models.auto.tokenization_auto import TOKENIZER_MAPPING
 
 from padnet_hf.errors import PADNetError
+from padnet_hf.method.layer import pad_layers
 from padnet_hf.models.known import KNOWN, module_of
 from padnet_hf.models.pad_config import PADConfigMixin
 from padnet_hf.models.pad_model import PADModelMixin
@@ -44,14 +45,15 @@ def register_family(config: type[PADConfigMixin], classes: Mapping[str, Any]) ->
     config.auto_classes = {"AutoConfig": config.__name__} | {auto: m.__name__ for auto, m in config.models.items()}
     is_text = config.models["AutoModel"].main_input_name == "input_ids"
     config.processing_class = "AutoTokenizer" if is_text else "AutoImageProcessor"
+    for model in config.models.values():
+        model.config_class = config
+    if config.dense_class.model_type not in KNOWN:
+        check_family(config())
     _FAMILIES[config.dense_class.model_type] = config
     AutoConfig.register(config.model_type, config, exist_ok=True)
     for auto_class, model in config.models.items():
-        model.config_class = config
         getattr(transformers, auto_class).register(config, model, exist_ok=True)
     (_register_tokenizer if is_text else _register_processor)(config)
-    if config.dense_class.model_type not in KNOWN:
-        check_family(config())
 
 
 def _models(classes: Mapping[str, Any], prefix: str) -> list[tuple[str, type[PADModelMixin]]]:
@@ -133,6 +135,13 @@ def pad_class_for(dense: PreTrainedConfig, *, classifier: bool = False) -> type[
 
 
 def check_family(config: PADConfigMixin) -> None:
-    """Raise PADNetError if the family's declaration does not fit its stock model; built on the meta device."""
+    """Raise PADNetError if the family's declaration does not fit its stock model, built and run on the meta device."""
     with torch.device("meta"):
-        type(config).models["AutoModel"](config)
+        model = type(config).models["AutoModel"](config)
+    called = model.count_work()
+    if called and called.keys() != pad_layers(model).keys():
+        idle = sorted(pad_layers(model).keys() - called.keys())
+        raise PADNetError(
+            f"{type(model).__name__} never calls {idle[0]}: the seam of {type(config).__name__} is not what the stock "
+            "forward uses. Correct the declaration."
+        )

@@ -24,7 +24,9 @@ def test_by_default_everything_is_adapted_that_can_be() -> None:
 def test_experts_are_their_projections_dynamic_and_static_in_every_layer() -> None:
     found = [t for t in find_targets(make_model("bert-unit")) if t.group == "experts"]
     assert {t.relative for t in found} == {
-        f"feed_forward.experts.{name}.{part}" for name in ("up_proj", "down_proj") for part in ("dynamic", "static")
+        f"intermediate.dense.experts.{name}.{part}"
+        for name in ("up_proj", "down_proj")
+        for part in ("dynamic", "static")
     }
     assert len(found) == 8
     assert all(64 in t.sizes for t in found)

@@ -22,7 +22,7 @@ from tests.forked import Script
 
 pytestmark = pytest.mark.slow
 
-FSDP = ("--fsdp", "--fsdp_config", json.dumps({"version": 2, "transformer_layer_cls_to_wrap": ["PADBertLayer"]}))
+FSDP = ("--fsdp", "--fsdp_config", json.dumps({"version": 2, "transformer_layer_cls_to_wrap": ["BertLayer"]}))
 
 
 def allow_cpus() -> None:

@@ -58,7 +58,7 @@ def test_a_file_is_as_large_as_the_compact_model(exported: Exported) -> None:
     graph_alone = 80_000  # operators, names and shapes; the same for a layer of any size
     assert report.model_bytes < report.file_bytes < report.model_bytes + graph_alone
     weights = [numpy_helper.to_array(one) for one in onnx.load(exported.folder / "model.onnx").graph.initializer]
-    up = exported.model.bert.encoder.layer[0].feed_forward.experts.up_proj
+    up = exported.model.bert.encoder.layer[0].intermediate.dense.experts.up_proj
     assert not any(
         weight.size >= up.num_copies * up.shape.numel() for weight in weights
     )  # nothing is built in the file

@@ -14,7 +14,7 @@ from padnet_hf.hub.headers import check_headers, check_inside, read_headers
 from tests.hub.cases import make_model
 
 Tensors = dict[str, torch.Tensor]
-EXPERT = "encoder.layer.1.feed_forward.experts.down_proj"
+EXPERT = "encoder.layer.1.intermediate.dense.experts.down_proj"
 MASK, DYNAMIC, POOLER = f"{EXPERT}.mask_bits", f"{EXPERT}.dynamic", "pooler.dense.weight"
 
 

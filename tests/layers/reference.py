@@ -1,5 +1,7 @@
 """Experts as the paper's formula says them: one weight after the other, one token after the other."""
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -97,7 +99,8 @@ def reference_experts(experts: PADExperts, hidden: Tensor, index: Tensor, gates:
         output = torch.zeros_like(hidden[token])
         for gate, expert in zip(gates[token], index[token].tolist(), strict=True):
             inner = linear(first, expert, hidden[token])
-            inner = experts.act_fn(inner[:INNER]) * inner[INNER:] if experts.gated else experts.act_fn(inner)
+            activated, *others = inner.chunk(2) if experts.gated else (inner,)
+            inner = math.prod([experts.act_fn(activated), *others])
             output = output + gate * linear("down_proj", expert, inner)
         outputs.append(output)
     return torch.stack(outputs)

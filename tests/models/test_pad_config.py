@@ -35,11 +35,11 @@ def test_labels_are_taken_over_or_replaced_together(config_class: type, dense: P
 
 
 @both
-@pytest.mark.parametrize("later", ["9.3.1", "0.2", "0.2.0.dev1", "1.0"])
+@pytest.mark.parametrize("later", ["9.3.1", "0.3", "0.3.0.dev1", "1.0"])
 def test_a_checkpoint_of_a_newer_version_is_refused_with_both_versions(
     config_class: type, dense: PreTrainedConfig, later: str, tmp_path: Path
 ) -> None:
-    assert __version__.startswith("0.1."), "choose later versions"
+    assert __version__.startswith("0.2."), "choose later versions"
     config_class.from_dense(dense).save_pretrained(tmp_path)
     file = tmp_path / "config.json"
     file.write_text(json.dumps({**json.loads(file.read_text()), "padnet_hf_version": later}))
@@ -49,11 +49,18 @@ def test_a_checkpoint_of_a_newer_version_is_refused_with_both_versions(
 
 
 @both
-@pytest.mark.parametrize("version", [None, "0.0.1", "0.1.0", "0.1.99", "0.1.0.dev3+local"])
+@pytest.mark.parametrize("version", [None, "0.2.0", "0.2.99", "0.2.0.dev3+local"])
 def test_versions_that_write_the_same_form_are_read(
     config_class: type, dense: PreTrainedConfig, version: str | None
 ) -> None:
     assert config_class.from_dense(dense, padnet_hf_version=version).padnet_hf_version == version
+
+
+def test_older_versions_are_read_where_the_form_is_the_same_and_refused_where_it_is_not() -> None:
+    assert PADResNetConfig(padnet_hf_version="0.1.0").padnet_hf_version == "0.1.0"
+    message = r"saved by padnet_hf 0\.1\.0, whose layers have other names: from 0\.2 on pad_bert keeps those"
+    with pytest.raises(PADCheckpointError, match=message):
+        PADBertConfig(padnet_hf_version="0.1.0")
 
 
 @both

@@ -1,6 +1,7 @@
 """Fetches transformers' own tests before a test module imports them, and counts what becomes of them."""
 
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -17,6 +18,12 @@ MARKERS = (
 )
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("transformers' own tests")
+    group.addoption("--all-forms", action="store_true", help="every family in every form, not only some of them in all")
+    group.addoption("--tally-json", metavar="FILE", type=Path, help="write what became of the tests, by class and form")
+
+
 def pytest_configure(config: pytest.Config) -> None:
     try:
         sys.path.insert(0, str(provide_tests()))
@@ -24,4 +31,10 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError(str(error)) from error
     for marker in MARKERS:
         config.addinivalue_line("markers", f"{marker}: of transformers' own tests")
-    config.pluginmanager.register(Tally())
+    config.pluginmanager.register(Tally(config.getoption("--tally-json")))
+
+
+def pytest_pycollect_makeitem(collector: pytest.Collector, name: str, obj: object) -> list[pytest.Item] | None:
+    """Leave out suites in forms that nobody asked for."""
+    is_left_out = not getattr(obj, "by_default", True) and not collector.config.getoption("--all-forms")
+    return [] if is_left_out else None

@@ -1,4 +1,4 @@
-"""The forms a PAD model can have: fully dynamic, and partitioned by element or by unit."""
+"""Small configurations of every family, in every form a PAD model can have: fully dynamic, or partitioned."""
 
 from functools import cache
 from typing import Any
@@ -6,17 +6,49 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from padnet_hf import (
-    PADBertConfig,
-    PADBertModel,
-    PADResNetConfig,
-    PADResNetModel,
-    PartitionConfig,
-    partition,
-    register_criterion,
-)
+from padnet_hf import PartitionConfig, partition, register_criterion
+from padnet_hf.models.known import KNOWN
+from padnet_hf.models.pad_config import PADConfigMixin
+from padnet_hf.models.registry import family_of
 
 FORMS = ("dynamic", "element", "unit")
+
+IN_FULL = ("bert", "modernbert", "resnet")
+"""Families that are tested in every form by default: plain and gated feed-forward networks, and convolutions."""
+
+BY_DEFAULT = dict.fromkeys(IN_FULL, FORMS) | {
+    dense: (FORMS[1 + number % 2],) for number, dense in enumerate(dense for dense in KNOWN if dense not in IN_FULL)
+}
+"""Model type of the dense model -> forms that are tested by default: one of the partitioned ones, in turn."""
+
+# Sizes are multiples of 8, which grouped_mm needs; training to know a batch by heart takes 64 positions.
+_TEXT = {"vocab_size": 99, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
+_TEXT |= {"max_position_embeddings": 64}
+_OFFSET = _TEXT | {"max_position_embeddings": 66, "type_vocab_size": 2}
+_RELATIVE = {"relative_attention": True, "position_buckets": 8, "pos_att_type": ["p2c", "c2p"], "type_vocab_size": 2}
+_SPECIAL = {"pad_token_id": 0, "bos_token_id": 1, "cls_token_id": 1, "eos_token_id": 2, "sep_token_id": 2}
+_DISTILLED = {"dim": 32, "hidden_dim": 64, "n_layers": 2, "n_heads": 4}
+_VIT = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
+_RESNET = {"embedding_size": 8, "hidden_sizes": [16, 16, 24, 24], "depths": [1, 1, 2, 1], "layer_type": "basic"}
+
+FIELDS: dict[str, dict[str, Any]] = {
+    "albert": _TEXT | {"embedding_size": 16},
+    "bert": _TEXT,
+    "camembert": _OFFSET,
+    "deberta-v2": _TEXT | _RELATIVE | {"conv_kernel_size": 3},
+    "distilbert": {"vocab_size": 99, "max_position_embeddings": 64} | _DISTILLED,
+    "electra": _TEXT | {"embedding_size": 16},
+    "mobilenet_v2": {"depth_multiplier": 0.25, "min_depth": 8, "image_size": 32},
+    "modernbert": _TEXT | _SPECIAL | {"local_attention": 8},
+    "resnet": _RESNET | {"image_size": 32, "out_features": ["stage2", "stage3", "stage4"]},
+    "roberta": _OFFSET,
+    "vit": _VIT | {"image_size": 16, "patch_size": 4},
+    "xlm-roberta": _OFFSET,
+}
+"""Model type of the dense model -> fields of a small configuration; ResNet's four stages as tests of backbones ask."""
+
+# The router starts apart from 0, so that tokens part.
+_COPIES = {"experts": {"num_experts": 4, "router_init_std": 0.5}, "kernels": {}}
 
 
 @register_criterion("first", needs_gradients=False)
@@ -29,54 +61,17 @@ def first(copies: Tensor, gradients: Tensor | None, generator: torch.Generator) 
     return torch.ones_like(copies[0])
 
 
-def tiny_bert(form: str) -> PADBertConfig:
-    """Sizes are multiples of 8, which grouped_mm needs; the router starts apart from 0, so that tokens part."""
-    return PADBertConfig.from_dict(_in_form("bert", form))
-
-
-def tiny_resnet(form: str) -> PADResNetConfig:
-    """Four stages, as the names in transformers' tests of backbones have it."""
-    return PADResNetConfig.from_dict(_in_form("resnet", form))
+def tiny_config(dense: str, form: str) -> PADConfigMixin:
+    """A new configuration of the family, as one is loaded."""
+    return family_of(dense).from_dict(_in_form(dense, form))
 
 
 @cache
-def _in_form(family: str, form: str) -> dict[str, Any]:
+def _in_form(dense: str, form: str) -> dict[str, Any]:
     """What config.json would have."""
-    model = MODELS[family]()
+    family = family_of(dense)
+    model = family.models["AutoModel"](family(**FIELDS[dense], **_COPIES[family.copies], num_labels=2))
     if form != "dynamic":
         config = PartitionConfig(dynamic_ratio=0.5, granularity=form, criterion="first", scope="layer")
         partition(model, config=config, progress=False)
     return model.config.to_dict()
-
-
-def _bert() -> PADBertModel:
-    return PADBertModel(
-        PADBertConfig(
-            vocab_size=99,
-            hidden_size=32,
-            num_hidden_layers=2,
-            num_attention_heads=4,
-            intermediate_size=64,
-            max_position_embeddings=64,
-            num_experts=4,
-            router_init_std=0.5,
-            num_labels=2,
-        )
-    )
-
-
-def _resnet() -> PADResNetModel:
-    return PADResNetModel(
-        PADResNetConfig(
-            embedding_size=8,
-            hidden_sizes=[16, 16, 24, 24],
-            depths=[1, 1, 2, 1],
-            layer_type="basic",
-            image_size=32,
-            num_labels=2,
-            out_features=["stage2", "stage3", "stage4"],
-        )
-    )
-
-
-MODELS = {"bert": _bert, "resnet": _resnet}

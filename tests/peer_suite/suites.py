@@ -1,65 +1,67 @@
 """Makes a test class out of transformers' mixins for one PAD class in one form."""
 
+import re
 import unittest
-from collections.abc import Callable, Mapping
 from typing import Any
 
-from torch import Tensor
-from transformers import PreTrainedModel, set_seed
-from transformers.configuration_utils import PreTrainedConfig
+from transformers import set_seed
 from transformers.models.auto import modeling_auto
+from transformers_own_tests.test_backbone_common import BackboneTesterMixin
 from transformers_own_tests.test_modeling_common import ModelTesterMixin
+from transformers_own_tests.test_training_mixin import TrainingTesterMixin
 
+from padnet_hf.models.pad_config import PADConfigMixin
+from padnet_hf.models.registry import family_of
+from tests.peer_suite.forms import BY_DEFAULT
+from tests.peer_suite.offloading import OnCPU
+from tests.peer_suite.routing import WithExperts
 from tests.peer_suite.skips import reason_to_skip
+from tests.peer_suite.testers import TESTERS, TextTester
+
+OF_IMAGES = {"test_resize_embeddings": False}
+NO_ATTENTION = OF_IMAGES | {"has_attentions": False}
+
+ATTRIBUTES: dict[str, dict[str, Any]] = {
+    "distilbert": {"test_resize_position_embeddings": True},
+    "mobilenet_v2": NO_ATTENTION,
+    "resnet": NO_ATTENTION,
+    "vit": OF_IMAGES,
+}
+"""Model type of the dense model -> what the mixins read of the test class itself, as transformers' own suites have it."""
+
+# The labels with which a model is trained to know one batch by heart are its tokens.
+MIXINS = {"AutoModelForMaskedLM": (TrainingTesterMixin,), "AutoBackbone": (BackboneTesterMixin,)}
+"""Auto class -> further mixins of its classes' suites."""
 
 
-class ModelTester:
-    """What the mixins ask a model's tester for; the sizes they read are attributes of the subclasses.
-
-    Args:
-        make_config: a new configuration at every call.
-    """
-
-    is_training = True
-
-    def __init__(self, make_config: Callable[[], PreTrainedConfig]) -> None:
-        self.get_config = make_config
-
-    def make_inputs(self) -> dict[str, Tensor]:
-        """The model's arguments, without labels."""
-        raise NotImplementedError
-
-    def prepare_config_and_inputs_for_common(self) -> tuple[PreTrainedConfig, dict[str, Tensor]]:
-        """Called so by the mixins."""
-        return self.get_config(), self.make_inputs()
-
-
-def tell_heads(model_type: str, heads: Mapping[str, type[PreTrainedModel]]) -> None:
+def tell_heads(config: type[PADConfigMixin]) -> None:
     """Tell the mixins what head a class has, by the names of transformers' tables: they make labels to suit it."""
-    for table, model_class in heads.items():
-        getattr(modeling_auto, f"MODEL_{table}MAPPING_NAMES")[model_type] = model_class.__name__
+    for auto_class, model_class in config.models.items():
+        table = re.sub("(?<=[a-z])(?=[A-Z])", "_", auto_class.removeprefix("Auto").removeprefix("Model")).upper()
+        table = "FOR_BACKBONE" if table == "BACKBONE" else table
+        names = getattr(modeling_auto, f"MODEL_{table}_MAPPING_NAMES".replace("__", "_"))
+        names[config.model_type] = model_class.__name__
 
 
-def make_suite(
-    model_class: type[PreTrainedModel], form: str, tester: ModelTester, mixins: tuple[type, ...] = (), **attributes: Any
-) -> type[unittest.TestCase]:
-    """A test class that pytest collects, of every test in `mixins` and the common ones.
-
-    attributes: what the mixins read of the test class itself.
-    """
+def make_suite(dense: str, auto_class: str, form: str) -> type[unittest.TestCase]:
+    """A test class that pytest collects, of every test in the mixins that fit this class of the family."""
+    config = family_of(dense)
+    model_class = config.models[auto_class]
 
     def set_up(self: unittest.TestCase) -> None:
         set_seed(0)  # every test alone gives what it gives among others
 
-    own = {
+    own = ATTRIBUTES.get(dense, {}) | {
         "all_model_classes": (model_class,),
-        "config_class": model_class.config_class,
+        "by_default": form in BY_DEFAULT[dense],
+        "config_class": config,
         "test_can_init_all_missing_weights_before_2023": True,  # no copyright line says that the model is younger
-        "model_tester": tester,
+        "model_tester": TESTERS.get(dense, TextTester)(dense, form),
         "setUp": set_up,
     }
-    bases = (*mixins, ModelTesterMixin, unittest.TestCase)
-    suite = type(f"Test{model_class.__name__}_{form}", bases, own | attributes)
+    of_copies = (WithExperts,) if config.copies == "experts" else ()
+    bases = (*of_copies, *MIXINS.get(auto_class, ()), OnCPU, ModelTesterMixin, unittest.TestCase)
+    suite = type(f"Test{model_class.__name__}_{form}", bases, own)
     for name in dir(suite):
         if (reason := reason_to_skip(model_class.__name__, name)) is not None:
             setattr(suite, name, unittest.skip(reason)(getattr(suite, name)))

@@ -1,18 +1,29 @@
 """What became of every test, as a table of classes and forms, and the reasons of skips."""
 
+import json
 from collections import Counter, defaultdict
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
 
 import pytest
 
+from padnet_hf.models.known import KNOWN
 from tests.peer_suite.skips import explain
 
 OUTCOMES = ("passed", "skipped", "failed")
 
 
 class Tally:
-    """A pytest plugin. Fails the run if a test is skipped for a reason that skips.py does not know."""
+    """A pytest plugin. Fails the run if a test is skipped for a reason that skips.py does not know.
 
-    def __init__(self) -> None:
+    Args:
+        file: where to write the table as JSON, if anywhere.
+    """
+
+    def __init__(self, file: Path | None = None) -> None:
+        self.file = file
         self.outcomes: dict[tuple[str, str, str], str] = {}
         self.reasons: Counter[str] = Counter()
         self.unexplained: set[str] = set()
@@ -41,9 +52,9 @@ class Tally:
         if not self.outcomes:
             return
         write = terminalreporter.write_line
-        counts: dict[str, dict[str, Counter[str]]] = defaultdict(lambda: defaultdict(Counter))
-        for (class_name, form, _), outcome in self.outcomes.items():
-            counts[class_name][form][outcome] += 1
+        counts = self._counts()
+        if self.file is not None:
+            self.file.write_text(json.dumps(_by_family(counts), indent=2) + "\n", encoding="utf-8")
         terminalreporter.section(" / ".join(OUTCOMES))
         for class_name, forms in sorted(counts.items()):  # not as processes happened to end
             cells = (f"{form} {' / '.join(str(count[o]) for o in OUTCOMES)}" for form, count in sorted(forms.items()))
@@ -55,6 +66,24 @@ class Tally:
             terminalreporter.section("skipped, but not in skips.py: read why, and add it or mend the model", red=True)
             for line in sorted(self.unexplained):
                 write(line)
+
+    def _counts(self) -> dict[str, dict[str, Counter[str]]]:
+        """Class -> form -> outcome -> number of tests."""
+        counts: dict[str, dict[str, Counter[str]]] = defaultdict(lambda: defaultdict(Counter))
+        for (class_name, form, _), outcome in self.outcomes.items():
+            counts[class_name][form][outcome] += 1
+        return counts
+
+
+def _by_family(counts: Mapping[str, Mapping[str, Counter[str]]]) -> dict[str, Any]:
+    """What is written as JSON: the version of the tests, and family -> class -> form -> outcome -> number of tests."""
+    families: dict[str, dict[str, Any]] = defaultdict(dict)
+    for class_name, forms in sorted(counts.items()):
+        family = next(dense for dense, prefix in KNOWN.items() if class_name.startswith(prefix))
+        families[family][class_name] = {
+            form: {outcome: count[outcome] for outcome in OUTCOMES} for form, count in sorted(forms.items())
+        }
+    return {"transformers": metadata.version("transformers"), "families": dict(sorted(families.items()))}
 
 
 def _class_form_test(nodeid: str) -> tuple[str, str, str] | None:

@@ -21,7 +21,6 @@ from padnet_hf import PADBertConfig, PADNetError
         ({"router_init_std": -0.1}, "router_init_std is -0.1"),
         ({"balance_loss_coef": -0.1}, "balance_loss_coef is -0.1"),
         ({"expert_dropout": 1.0}, "expert_dropout is 1.0, but must be from 0 to below 1"),
-        ({"router_level": "word"}, "router_level is 'word', but must be one of 'token', 'sentence'"),
         ({"is_decoder": True}, "is_decoder is True"),
         ({"partition": {"granularity": "row"}}, r"partition\['granularity'\] is 'row'"),
     ],

@@ -17,7 +17,7 @@ from padnet_hf.method.packing import unpack_mask
 
 Make = Callable[..., PADBertForSequenceClassification]
 Move = Callable[[PADBertForSequenceClassification], PADBertForSequenceClassification]
-MASK = "bert.encoder.layer.0.feed_forward.experts.up_proj.mask_bits"
+MASK = "bert.encoder.layer.0.intermediate.dense.experts.up_proj.mask_bits"
 
 NEW_PROCESS = """
 import sys, torch, padnet_hf
@@ -100,7 +100,7 @@ def test_an_untouched_checkpoint_loads(checkpoint: Path) -> None:
     assert type(load(checkpoint)) is PADBertForSequenceClassification
 
 
-COUNT = "encoder.layer.0.feed_forward.experts.up_proj"
+COUNT = "encoder.layer.0.intermediate.dense.experts.up_proj"
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""DESIGN's invariants 1 to 6 on a real checkpoint, and 7 for a whole model."""
+"""DESIGN's invariants 1 to 7 on a real checkpoint, all-MiniLM-L6-v2."""
 
 import copy
 from collections.abc import Callable
