@@ -96,7 +96,6 @@ def _recipes(chosen: Cell) -> list[Variant]:
         {"router_lr": 10.0},
         {"balance_loss_coef": 0.0},
         {"balance_loss_coef": 0.1},
-        {"router_level": "sentence"},
         {"expert_dropout": 0.4},
     ]
     return [{**variant, **change} for change in changes for variant in _usual(chosen)[1:]]

@@ -57,7 +57,7 @@ def forks() -> Iterator[Any]:
     """A multiprocessing context whose processes are forked off one with both scripts imported."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(
-        [*SCRIPTS, "padnet_hf.models.auto", "transformers.models.auto.tokenization_auto", "pytest"]
+        [*SCRIPTS, "padnet_hf.models.registry", "transformers.models.auto.tokenization_auto", "pytest"]
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), *map(str, SCRIPTS.values())]))

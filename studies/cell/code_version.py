@@ -8,7 +8,7 @@ from typing import Any
 
 ROOT = Path(__file__).parents[2]
 SOURCES = (
-    *(f"padnet_hf/{floor}" for floor in ("partition", "layers", "models", "adapters", "training", "jobs")),
+    *(f"padnet_hf/{floor}" for floor in ("method", "layers", "models", "adapters", "training", "jobs")),
     *("examples/glue", "examples/vision", "studies/cell"),
 )
 

@@ -55,7 +55,7 @@ def keep_most_used(model: nn.Module, batches: Iterable[Mapping[str, Tensor]], co
         router = layer.router
         kept = usage[name].topk(count).indices.sort().values.to(router.weight.device)
         for weight in pad_weights(layer).values():
-            weight.num_copies = count
+            weight.num_copies = weight.num_own_copies = count
             weight.become({"dynamic": weight.dynamic[kept]})
         for part in ("weight", "noise_weight"):
             if getattr(router, part) is not None:

@@ -13,8 +13,8 @@ Scales = Literal["learned", "fixed", "dynamic", "static"]
 
 PARTITIONED = ("pad", "prune")
 _OF_PARTITION = ("granularity", "criterion", "rounds", "batches", "scope", "static_branch", "scales")
-OF_BERT = ("moe_layers", "expert_dropout", "router_level", "router_noise", "router_init_std", "balance_loss_coef")
-"""Fields of a cell that are fields of PADBertConfig."""
+OF_BERT = ("moe_layers", "expert_dropout", "router_noise", "router_init_std", "balance_loss_coef")
+"""Fields of a cell that are fields of PADMoEConfig."""
 
 
 @dataclass(frozen=True)
@@ -35,8 +35,7 @@ class Cell:
         train_samples: drawn at random, always the same ones; None for all.
         max_seq_length, learning_rate, epochs, batch_size: of training.
         warm_share: share of the epochs that train the dense model, before it becomes dynamic.
-        moe_layers, expert_dropout, router_level, router_noise, router_init_std, balance_loss_coef: fields of
-            PADBertConfig.
+        moe_layers, expert_dropout, router_noise, router_init_std, balance_loss_coef: fields of PADMoEConfig.
         router_lr, phi_lr, expert_lr: learning rates of these parameters, as multiples of `learning_rate`.
 
     Raises PADNetError for values that have no effect on the method: a cell is to have one name only.
@@ -67,7 +66,6 @@ class Cell:
     phi_lr: float = 1.0
     expert_lr: float = 1.0
     expert_dropout: float = 0.0
-    router_level: Literal["token", "sentence"] = "token"
 
     def __post_init__(self) -> None:
         for name, allowed in (("method", get_args(Method)), ("scales", get_args(Scales))):

@@ -19,6 +19,7 @@ from padnet_hf import (
     partition,
 )
 from padnet_hf.layers.experts import PADExperts
+from padnet_hf.layers.wrapped import unwrapped
 from tests.adapters.conftest import logits, train
 from tests.hub.cases import make_dense
 
@@ -87,8 +88,9 @@ def test_one_layer_of_experts_equals_a_loop_over_tokens(saved: Callable[[str], P
     hidden, index = torch.randn(6, 64, generator=generator), torch.tensor([[0, 1], [2, 3], [1, 3]] * 2)
     gates = torch.tensor([[0.25, 0.75]] * 6)
     full = {}
-    for name, weight in experts.weights._asdict().items():
+    for name in ("up_proj", "up_proj_bias", "down_proj", "down_proj_bias"):
         module, deltas = getattr(experts, name), {}
+        weight = unwrapped(module)
         while module is not weight:
             deltas[module.parameter_name] = slow_deltas(module, rank=4, scale=2)
             module = module.base_layer

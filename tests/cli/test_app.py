@@ -14,7 +14,7 @@ from padnet_hf.cli.app import app, main
 from padnet_hf.version import __version__
 from tests.cli.samples import Padnet, files_of
 
-COMMANDS = ("inspect", "upcycle", "partition", "to-dense", "export", "card", "push")
+COMMANDS = ("inspect", "upcycle", "families", "partition", "to-dense", "export", "card", "push")
 
 
 def run_script(*args: object) -> subprocess.CompletedProcess[str]:

@@ -23,7 +23,7 @@ def folders(dense_folders: dict, dynamic_folders: dict, partitioned_folders: dic
     ("command", "message"),
     [
         ("upcycle org/missing", r"cannot load 'org/missing': .*; give a folder with config\.json"),
-        ("upcycle dynamic-bert", r"model type 'pad_bert' has no PAD model; dense models of type 'bert', 'resnet' have"),
+        ("upcycle dynamic-bert", r"takes a checkpoint of model type 'bert', but '.*bert' is of type 'pad_bert'"),
         ("upcycle data-resnet", r"cannot load '.*images': .*; give a folder with config\.json"),
         ("upcycle dense-bert --num-experts 0", r"num_experts is 0, but must be at least 1"),
         (

@@ -32,12 +32,12 @@ _VIT = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num
 _RESNET = {"embedding_size": 8, "hidden_sizes": [16, 16, 24, 24], "depths": [1, 1, 2, 1], "layer_type": "basic"}
 
 FIELDS: dict[str, dict[str, Any]] = {
-    "albert": _TEXT | {"embedding_size": 16},
+    "albert": _TEXT | {"embedding_size": 24},
     "bert": _TEXT,
     "camembert": _OFFSET,
     "deberta-v2": _TEXT | _RELATIVE | {"conv_kernel_size": 3},
     "distilbert": {"vocab_size": 99, "max_position_embeddings": 64} | _DISTILLED,
-    "electra": _TEXT | {"embedding_size": 16},
+    "electra": _TEXT | {"embedding_size": 24},
     "mobilenet_v2": {"depth_multiplier": 0.25, "min_depth": 8, "image_size": 32},
     "modernbert": _TEXT | _SPECIAL | {"local_attention": 8},
     "resnet": _RESNET | {"image_size": 32, "out_features": ["stage2", "stage3", "stage4"]},

@@ -3,8 +3,6 @@
 A skip for any other reason fails the run: what a new version of transformers skips is to be read first.
 """
 
-from typing import NamedTuple
-
 OURS = ()
 THEIRS = ()
 

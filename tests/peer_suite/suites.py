@@ -14,6 +14,7 @@ from padnet_hf.models.pad_config import PADConfigMixin
 from padnet_hf.models.registry import family_of
 from tests.peer_suite.forms import BY_DEFAULT
 from tests.peer_suite.offloading import OnCPU
+from tests.peer_suite.one_class import OneClass
 from tests.peer_suite.routing import WithExperts
 from tests.peer_suite.skips import reason_to_skip
 from tests.peer_suite.testers import TESTERS, TextTester
@@ -22,6 +23,7 @@ OF_IMAGES = {"test_resize_embeddings": False}
 NO_ATTENTION = OF_IMAGES | {"has_attentions": False}
 
 ATTRIBUTES: dict[str, dict[str, Any]] = {
+    "electra": {"training_overfit_steps": 400},  # the stock model of this size needs as many
     "distilbert": {"test_resize_position_embeddings": True},
     "mobilenet_v2": NO_ATTENTION,
     "resnet": NO_ATTENTION,
@@ -60,7 +62,7 @@ def make_suite(dense: str, auto_class: str, form: str) -> type[unittest.TestCase
         "setUp": set_up,
     }
     of_copies = (WithExperts,) if config.copies == "experts" else ()
-    bases = (*of_copies, *MIXINS.get(auto_class, ()), OnCPU, ModelTesterMixin, unittest.TestCase)
+    bases = (*of_copies, *MIXINS.get(auto_class, ()), OnCPU, OneClass, ModelTesterMixin, unittest.TestCase)
     suite = type(f"Test{model_class.__name__}_{form}", bases, own)
     for name in dir(suite):
         if (reason := reason_to_skip(model_class.__name__, name)) is not None:

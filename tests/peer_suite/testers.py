@@ -84,9 +84,11 @@ class MobileNetTester(ImageTester):
 
 
 class ViTTester(ImageTester):
-    """Of ViT: sixteen patches and the class token."""
+    """Of ViT: sixteen patches, the first half of which a test covers, and the class token."""
 
     image_size = 16
+    num_masks = 8
+    mask_length = 16
     seq_length = 17
     hidden_size = 32
     num_attention_heads = 4

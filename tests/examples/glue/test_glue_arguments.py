@@ -64,7 +64,7 @@ def test_every_expert_option_reaches_its_field() -> None:
     *_, pad, _ = parse(
         shlex.split(
             "--use_moe --num_experts 4 --num_experts_per_tok 1 --moe_layers 0 2 --router_noise False "
-            "--router_init_std 0.1 --balance_loss_coef 0 --expert_dropout 0.4 --router_level sentence --output_dir x"
+            "--router_init_std 0.1 --balance_loss_coef 0 --expert_dropout 0.4 --output_dir x"
         )
     )
     assert pad.variant == "fully dynamic"
@@ -73,7 +73,6 @@ def test_every_expert_option_reaches_its_field() -> None:
         "num_experts_per_tok": 1,
         "moe_layers": [0, 2],
         "expert_dropout": 0.4,
-        "router_level": "sentence",
         "router_noise": False,
         "router_init_std": 0.1,
         "balance_loss_coef": 0.0,
