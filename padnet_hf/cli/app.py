@@ -133,13 +133,13 @@ def families(as_json: AsJSON = False) -> None:
 
     Example: `padnet families`
     """
-    from padnet_hf.cli.families import described, table
+    from padnet_hf.cli.families import as_text, described
 
     found = described()
     if as_json:
         _print_json(found)
     else:
-        console.print(table(found))
+        console.print(as_text(found), markup=False)
 
 
 @app.command("partition")

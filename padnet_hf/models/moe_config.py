@@ -88,8 +88,10 @@ class PADMoEConfig(PADConfigMixin):
         return config.max_position_embeddings
 
     @property
-    def base_model_ep_plan(self) -> dict[str, str]:
-        """transformers' expert-parallel plan."""
+    def base_model_ep_plan(self) -> dict[str, str] | None:
+        """transformers' expert-parallel plan; it needs a tensor-parallel one beside it."""
+        if not self.seam.tp_plan:
+            return None
         return {self.seam.place: SHARD_EXPERTS, f"{self.seam.place}.experts": "ep_dispatch_experts"}
 
     @property

@@ -31,6 +31,9 @@ from padnet_hf import (
     lora_config,
     partition,
 )
+from padnet_hf.models.known import KNOWN
+from padnet_hf.models.registry import family_of
+from tests.models.samples import MODELS, inputs_of, labels_of, set_apart, small_pad
 
 TP, EP = {"tp_size": 2}, {"tp_size": 2, "ep_size": 2}
 TOLERANCE = 5e-6
@@ -118,6 +121,32 @@ def compare_heads(folder: Path) -> None:
             assert dynamic & spread == (dynamic if options is EP else set())
             assert any(name.endswith("attention.self.query.weight") for name in spread)
             assert_equal(sharded, whole, inputs)
+
+
+SIBLINGS = [dense for dense in KNOWN if dense != "bert" and getattr(family_of(dense)(), "base_model_ep_plan", None)]
+"""Families with BERT's layers."""
+
+
+def save_siblings(folder: Path) -> None:
+    """Every class of every sibling, partitioned."""
+    for number, (dense, auto_class) in enumerate(pair for pair in MODELS if pair[0] in SIBLINGS):
+        model = small_pad(dense, auto_class)
+        granularity = ("element", "unit")[number % 2]
+        partition(model, config=PartitionConfig(criterion="random", granularity=granularity), progress=False)
+        set_apart(model).save_pretrained(folder / type(model).__name__)
+
+
+def compare_siblings(folder: Path) -> None:
+    """Every head of BERT's siblings, in tensor and in expert parallelism."""
+    for dense in SIBLINGS:
+        for auto_class, model_class in family_of(dense).models.items():
+            if auto_class == "AutoModel":  # some have one output alone; it is in every head
+                continue
+            whole = load(folder / model_class.__name__, model_class)
+            inputs = inputs_of(whole, batch=2)
+            inputs |= labels_of(whole, inputs)
+            for options in (TP, EP):
+                assert_equal(load(folder / model_class.__name__, model_class, **options), whole, inputs)
 
 
 def compare_dispatches(folder: Path) -> None:

@@ -26,6 +26,12 @@ def test_every_head_gives_the_outputs_and_gradients_of_the_whole_model(forks: An
     run_group(forks, tmp_path, 2, sharded.together, sharded.compare_heads, tmp_path)
 
 
+def test_so_do_those_of_its_siblings(forks: Any, tmp_path: Path) -> None:
+    assert {"roberta", "electra"} <= set(sharded.SIBLINGS)
+    sharded.save_siblings(tmp_path)
+    run_group(forks, tmp_path, 2, sharded.together, sharded.compare_siblings, tmp_path)
+
+
 @pytest.mark.parametrize("form", PARTITIONED)
 def test_so_does_every_way_to_bring_tokens_to_the_experts(forks: Any, form: str, tmp_path: Path) -> None:
     sharded.make(form).save_pretrained(tmp_path / "model")

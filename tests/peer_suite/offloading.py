@@ -22,7 +22,7 @@ class OnCPU:
         model, inputs = self._model_and_inputs()
         expected = _first_output(model, inputs)
         cpu_offload(model, execution_device="cpu")
-        self.assertEqual(_devices(model), {"meta"})
+        assert _devices(model) == {"meta"}
         torch.testing.assert_close(_first_output(model, inputs), expected)
 
     def test_disk_offload_safetensors(self) -> None:
@@ -36,7 +36,7 @@ class OnCPU:
             model.save_pretrained(folder)
             for places in (parts, rest):
                 new = type(model).from_pretrained(folder, device_map=places, offload_folder=folder)
-                self.assertEqual(_devices(new), {"cpu", "meta"})
+                assert _devices(new) == {"cpu", "meta"}
                 torch.testing.assert_close(_first_output(new, inputs), expected)
 
     def test_can_load_with_device_context_manager(self) -> None:
@@ -45,7 +45,7 @@ class OnCPU:
         with tempfile.TemporaryDirectory() as folder:
             model.save_pretrained(folder)
             with torch.device("cpu"):
-                self.assertEqual(_devices(type(model).from_pretrained(folder)), {"cpu"})
+                assert _devices(type(model).from_pretrained(folder)) == {"cpu"}
 
     def test_can_load_with_global_device_set(self) -> None:
         """A model is built, saved and loaded while torch has a default device."""

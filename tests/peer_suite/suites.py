@@ -4,7 +4,6 @@ import re
 import unittest
 from typing import Any
 
-from transformers import set_seed
 from transformers.models.auto import modeling_auto
 from transformers_own_tests.test_backbone_common import BackboneTesterMixin
 from transformers_own_tests.test_modeling_common import ModelTesterMixin
@@ -14,7 +13,7 @@ from padnet_hf.models.pad_config import PADConfigMixin
 from padnet_hf.models.registry import family_of
 from tests.peer_suite.forms import BY_DEFAULT
 from tests.peer_suite.offloading import OnCPU
-from tests.peer_suite.one_class import OneClass
+from tests.peer_suite.one_class import OneClass, WithMaskToken
 from tests.peer_suite.routing import WithExperts
 from tests.peer_suite.skips import reason_to_skip
 from tests.peer_suite.testers import TESTERS, TextTester
@@ -29,11 +28,14 @@ ATTRIBUTES: dict[str, dict[str, Any]] = {
     "resnet": NO_ATTENTION,
     "vit": OF_IMAGES,
 }
-"""Model type of the dense model -> what the mixins read of the test class itself, as transformers' own suites have it."""
+"""Model type of the dense model -> what the mixins read of the test class itself, as in transformers' own."""
 
-# The labels with which a model is trained to know one batch by heart are its tokens.
-MIXINS = {"AutoModelForMaskedLM": (TrainingTesterMixin,), "AutoBackbone": (BackboneTesterMixin,)}
-"""Auto class -> further mixins of its classes' suites."""
+MIXINS: dict[str, tuple[type, ...]] = {
+    "AutoBackbone": (BackboneTesterMixin,),
+    "AutoModelForMaskedLM": (TrainingTesterMixin,),  # which trains with tokens as labels
+    "ViTModel": (WithMaskToken,),
+}
+"""Auto class, or stock class -> further mixins of its suites."""
 
 
 def tell_heads(config: type[PADConfigMixin]) -> None:
@@ -50,19 +52,16 @@ def make_suite(dense: str, auto_class: str, form: str) -> type[unittest.TestCase
     config = family_of(dense)
     model_class = config.models[auto_class]
 
-    def set_up(self: unittest.TestCase) -> None:
-        set_seed(0)  # every test alone gives what it gives among others
-
     own = ATTRIBUTES.get(dense, {}) | {
         "all_model_classes": (model_class,),
         "by_default": form in BY_DEFAULT[dense],
         "config_class": config,
         "test_can_init_all_missing_weights_before_2023": True,  # no copyright line says that the model is younger
         "model_tester": TESTERS.get(dense, TextTester)(dense, form),
-        "setUp": set_up,
     }
+    further = MIXINS.get(auto_class, ()) + MIXINS.get(model_class.dense_class.__name__, ())
     of_copies = (WithExperts,) if config.copies == "experts" else ()
-    bases = (*of_copies, *MIXINS.get(auto_class, ()), OnCPU, OneClass, ModelTesterMixin, unittest.TestCase)
+    bases = (*of_copies, *further, OnCPU, OneClass, ModelTesterMixin, unittest.TestCase)
     suite = type(f"Test{model_class.__name__}_{form}", bases, own)
     for name in dir(suite):
         if (reason := reason_to_skip(model_class.__name__, name)) is not None:

@@ -1,5 +1,7 @@
 """BERT."""
 
+from dataclasses import replace
+
 from huggingface_hub.dataclasses import strict
 from transformers import BertConfig
 from transformers.models.bert import modeling_bert as stock
@@ -16,7 +18,7 @@ class PADBertConfig(PADMoEConfig, BertConfig):
 
     model_type = "pad_bert"
     dense_class = BertConfig
-    seam = SEAM
+    seam = replace(SEAM, tp_plan={"embeddings.word_embeddings": "embedding_rowwise", **SEAM.tp_plan})
 
 
 class PADBertModel(PADMoEMixin, stock.BertModel):

@@ -8,7 +8,6 @@ SEAM = FeedForward(
     down="output.dense",
     activation="intermediate.intermediate_act_fn",
     tp_plan={
-        "embeddings.word_embeddings": "embedding_rowwise",
         "encoder.layer.*.attention.self.query": "colwise",
         "encoder.layer.*.attention.self.key": "colwise",
         "encoder.layer.*.attention.self.value": "colwise",

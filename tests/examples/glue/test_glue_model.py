@@ -3,7 +3,16 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
-from transformers import BertConfig, BertForSequenceClassification, RobertaConfig, RobertaForSequenceClassification
+from transformers import (
+    AlbertConfig,
+    BertConfig,
+    BertForSequenceClassification,
+    GPT2Config,
+    GPT2ForSequenceClassification,
+    RobertaConfig,
+    RobertaForSequenceClassification,
+    ViTConfig,
+)
 
 from glue_arguments import DataArguments, ModelArguments, PADArguments
 from glue_data import TextData
@@ -53,8 +62,9 @@ def test_broken_weights_are_one_clear_error(tiny_bert: str, tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("config", "pad", "message"),
     [
-        (RobertaConfig(), {"use_pad": True}, "type 'roberta', but --use_pad takes BERT"),
-        (RobertaConfig(), {"use_moe": True}, "type 'roberta', but --use_moe takes BERT"),
+        (GPT2Config(), {"use_pad": True}, "type 'gpt2' has no PAD model; dense models of type 'albert', 'bert', "),
+        (ViTConfig(), {"use_moe": True}, "type 'vit', which classifies no text"),
+        (AlbertConfig(), {"use_pad": True, "moe_layers": [0]}, "the layers of 'albert' share their weights"),
         (BertConfig(), {"use_moe": True, "num_experts_per_tok": 9}, "num_experts_per_tok is 9.*1 to num_experts"),
         (BertConfig(), {"use_moe": True, "moe_layers": [12]}, r"moe_layers is \[12\].*0 to 11"),
         (BertConfig(), {"experts_implementation": "eager"}, "--experts_implementation eager has no effect"),
@@ -152,4 +162,7 @@ def test_computed_sizes_are_those_of_the_real_networks(tiny_bert: str) -> None:
         report = size_report(known)
         assert report.dense.parameters == dense.num_parameters()
         assert report.fully_dynamic.parameters == fully_dynamic
-    assert size_report(RobertaForSequenceClassification(RobertaConfig(num_hidden_layers=1))) is None
+    roberta = RobertaForSequenceClassification(RobertaConfig(num_hidden_layers=1))
+    assert size_report(roberta).dense.parameters == roberta.num_parameters()
+    small = {"n_layer": 1, "n_embd": 16, "n_head": 2, "vocab_size": 20}
+    assert size_report(GPT2ForSequenceClassification(GPT2Config(**small))) is None

@@ -6,15 +6,18 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
-from transformers import AutoModelForSequenceClassification, AutoTokenizer, DistilBertConfig, pipeline
+from transformers import AutoModelForSequenceClassification, AutoTokenizer, GPT2Config, pipeline
 
 import run_glue
+from embedded import embedded_model
 from glue_arguments import DataArguments
 from glue_data import TextData
 from glue_tasks import TASKS
 from padnet_hf import PADNetError
 from run_glue import limited, main
+from tests.models.samples import MODELS, small_dense
 
+SEQUENCES = "AutoModelForSequenceClassification"
 Files = Callable[..., dict[str, str]]
 Run = Callable[..., dict[str, float]]
 
@@ -327,12 +330,40 @@ def test_overwriting_spares_folders_that_hold_no_run(run: Run, files: Files, tmp
     assert (tmp_path / "out" / "config.json").read_text() == "mine"
 
 
-def test_another_model_family_stays_dense(run: Run, files: Files, tmp_path: Path) -> None:
-    DistilBertConfig().save_pretrained(tmp_path / "distilbert")
-    options = ["--model_name_or_path", str(tmp_path / "distilbert"), "--do_train", *own(files(), "train")]
-    with pytest.raises(PADNetError, match="type 'distilbert', but --use_pad takes BERT"):
+def test_a_model_without_a_family_stays_dense(run: Run, files: Files, tmp_path: Path) -> None:
+    GPT2Config().save_pretrained(tmp_path / "gpt2")
+    options = ["--model_name_or_path", str(tmp_path / "gpt2"), "--do_train", *own(files(), "train")]
+    with pytest.raises(PADNetError, match="type 'gpt2' has no PAD model; dense models of type 'albert', 'bert', "):
         run("--use_pad", *options)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "dense", [dense for dense, auto_class in MODELS if auto_class == SEQUENCES and dense != "bert"]
+)
+def test_every_family_of_text_is_upcycled_partitioned_trained_and_loaded(
+    dense: str, run: Run, files: Files, tiny_bert: str, tmp_path: Path
+) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(tiny_bert)
+    small_dense(dense, SEQUENCES, vocab_size=len(tokenizer), pad_token_id=0).save_pretrained(tmp_path / dense)
+    tokenizer.save_pretrained(tmp_path / dense)
+    longest = ["--model_name_or_path", str(tmp_path / dense), "--max_seq_length", "16"]
+    options = ["--num_experts", "4", "--dynamic_ratio", "0.5", "--granularity", "unit", "--max_steps", "2"]
+    metrics = run("--use_pad", *options, "--do_train", "--do_eval", *own(files(), "train", "validation"), *longest)
+    loaded = AutoModelForSequenceClassification.from_pretrained(tmp_path / "out")
+    assert loaded.config.model_type == f"pad_{dense}"
+    assert loaded.is_partitioned
+    again = run("--do_eval", "--model_name_or_path", str(tmp_path / "out"), *own(files(), "validation"), *longest[2:])
+    assert again["eval_loss"] == pytest.approx(metrics["eval_loss"], rel=1e-5)
+
+
+def test_a_text_is_no_longer_than_the_positions_behind_padding(run: Run, files: Files, tmp_path: Path) -> None:
+    small_dense("roberta", SEQUENCES).save_pretrained(tmp_path / "roberta")  # 22 positions, the first two not for words
+    tokenizer = AutoTokenizer.from_pretrained(embedded_model())
+    tokenizer.save_pretrained(tmp_path / "roberta")
+    options = ["--model_name_or_path", str(tmp_path / "roberta"), "--max_seq_length", "21", "--do_train"]
+    with pytest.raises(PADNetError, match="--max_seq_length is 21, but this model takes 8 to 20"):
+        run("--use_pad", *options, *own(files(), "train"))
 
 
 def test_a_partition_is_not_partitioned_again(run: Run, files: Files, tmp_path: Path) -> None:

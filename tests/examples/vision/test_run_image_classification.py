@@ -11,7 +11,10 @@ from transformers import AutoImageProcessor, AutoModelForImageClassification, pi
 
 import run_image_classification
 from padnet_hf import PADNetError
+from padnet_hf.models.registry import image_processor_class
+from pixels import resize_to
 from run_image_classification import main
+from tests.models.samples import small_dense
 
 Folders = Callable[..., dict[str, str]]
 Run = Callable[..., dict[str, float]]
@@ -109,6 +112,30 @@ def test_a_stock_model_is_upcycled_and_trained(run: Run, folders: Folders, tiny_
     assert type(AutoModelForImageClassification.from_pretrained(tmp_path / "out")).__name__.startswith("ResNet")
 
 
+@pytest.mark.parametrize("dense", ["vit", "mobilenet_v2"])
+def test_every_family_of_images_is_upcycled_partitioned_trained_and_loaded(
+    dense: str, run: Run, folders: Folders, tmp_path: Path
+) -> None:
+    model = small_dense(dense, "AutoModelForImageClassification")
+    model.save_pretrained(tmp_path / dense)
+    processor = image_processor_class(dense)()
+    resize_to(processor, model.config.image_size)
+    processor.save_pretrained(tmp_path / dense)
+    copies = ["--num_experts", "4"] if dense == "vit" else ["--num_kernels", "2"]
+    options = [
+        "--model_name_or_path",
+        str(tmp_path / dense),
+        "--max_steps",
+        "2",
+        *own(folders(), "train", "validation"),
+    ]
+    metrics = run("--use_pad", *copies, "--granularity", "unit", *options, "--do_train", "--do_eval")
+    loaded = AutoModelForImageClassification.from_pretrained(tmp_path / "out")
+    assert (loaded.config.model_type, loaded.is_partitioned) == (f"pad_{dense}", True)
+    again = run("--model_name_or_path", str(tmp_path / "out"), "--do_eval", *options[-2:])
+    assert again["eval_loss"] == pytest.approx(metrics["eval_loss"], rel=1e-5)
+
+
 def test_a_trained_folder_can_be_used_without_training_data(run: Run, folders: Folders, tmp_path: Path) -> None:
     paths, out = folders(), str(tmp_path / "out")
     options = [*VARIANTS["partitioned"], *NARROW, *own(paths, "train", "validation")]
@@ -167,7 +194,10 @@ BAD_OPTIONS = {
     "no such model": (["--model_name_or_path", "no/such-model"], "'no/such-model'.*--model_name_or_path FOLDER"),
     "nothing to resume": (["--resume_from_checkpoint", "last"], "no complete checkpoint.*--overwrite_output_dir"),
     "predicting the digits": (["--do_predict"], "digits has no test split"),
-    "stages that do not fit": (["--depths", "1", "1"], r"hidden_sizes \[32, 64, 128\] and depths \[1, 1\]"),
+    "stages that do not fit": (
+        ["--depths", "1", "1"],
+        r"hidden_sizes is \[32, 64, 128\], but must be one number for each stage of depths",
+    ),
 }
 
 

@@ -2,11 +2,11 @@ import shlex
 
 import pytest
 
-from padnet_hf import PADNetError, PartitionConfig
+from padnet_hf import PADMobileNetV2Config, PADNetError, PADResNetConfig, PADViTConfig, PartitionConfig
+from padnet_hf.jobs.layer_options import layer_fields
 from padnet_hf.jobs.partition_options import partition_config
 from vision_arguments import (
     PADArguments,
-    kernel_options,
     makes_model,
     parse,
     recorded_options,
@@ -22,12 +22,17 @@ def request(line: str = ""):
 def test_use_pad_alone_takes_every_default_and_a_ratio_of_three_tenths() -> None:
     *_, pad, training = request("--use_pad")
     assert partition_config(pad, training.seed) == PartitionConfig(dynamic_ratio=0.3)
-    assert kernel_options(pad) == {"num_kernels": 4, "reduction": 16, "attention": "softmax", "dynamic_layers": None}
+    assert layer_fields(pad, PADResNetConfig) == {
+        "num_kernels": 4,
+        "reduction": 16,
+        "attention": "softmax",
+        "dynamic_layers": None,
+    }
 
 
 def test_without_options_the_network_is_static() -> None:
     pad = PADArguments()
-    assert (pad.variant, partition_config(pad, 1), kernel_options(pad)) == ("static", None, {})
+    assert (pad.variant, partition_config(pad, 1), layer_fields(pad, PADResNetConfig)) == ("static", None, {})
 
 
 def test_every_kernel_and_temperature_option_reaches_its_field() -> None:
@@ -36,10 +41,20 @@ def test_every_kernel_and_temperature_option_reaches_its_field() -> None:
         "--temperature_initial 9 --temperature_final 2 --temperature_epochs 0.5"
     )
     assert pad.variant == "fully dynamic"
-    assert kernel_options(pad) == {
+    assert layer_fields(pad, PADMobileNetV2Config) == {
         "num_kernels": 2, "reduction": 8, "attention": "sigmoid", "dynamic_layers": ["encoder.stages.1.*"],
     }  # fmt: skip
     assert temperature_options(pad) == {"initial": 9.0, "final": 2.0, "epochs": 0.5}
+
+
+def test_options_of_experts_are_for_vision_transformers_and_those_of_kernels_are_not() -> None:
+    *_, pad, _ = request("--use_dynamic --num_experts 4")
+    assert layer_fields(pad, PADViTConfig)["num_experts"] == 4
+    with pytest.raises(PADNetError, match="--num_experts 4 has no effect on a model of type 'resnet', .* have kernels"):
+        layer_fields(pad, PADResNetConfig)
+    *_, pad, _ = request("--use_dynamic --num_kernels 2")
+    with pytest.raises(PADNetError, match="--num_kernels 2 has no effect on a model of type 'vit', .* have experts"):
+        layer_fields(pad, PADViTConfig)
 
 
 def test_a_shape_is_for_a_new_network() -> None:

@@ -1,12 +1,22 @@
+from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
-from transformers import BertConfig, ResNetConfig
+from transformers import (
+    BertConfig,
+    MobileNetV2Config,
+    MobileNetV2ImageProcessorPil,
+    ResNetConfig,
+    ViTConfig,
+    ViTImageProcessorPil,
+)
 
 from image_split import ImageData
 from padnet_hf import PADNetError, PADResNetConfig
 from padnet_hf.jobs.labels import class_fields
+from pixels import resize_to, side_of
 from vision_arguments import ModelArguments, PADArguments
 from vision_model import (
     build_model,
@@ -33,15 +43,41 @@ def data(*names: str) -> ImageData:
     return ImageData("pictures", {}, names or None)
 
 
-@pytest.mark.parametrize("load", [load_config, load_processor])
+@pytest.mark.parametrize("load", [load_config, partial(load_processor, config=ResNetConfig())])
 def test_a_model_that_is_not_there_names_the_option_for_local_folders(load) -> None:
     with pytest.raises(PADNetError, match=r"cannot load 'no/such-model'.*--model_name_or_path FOLDER"):
         load("no/such-model", MODEL)
 
 
 def test_the_processor_keeps_its_size_unless_another_is_asked_for(tiny_resnet: str) -> None:
-    assert load_processor(tiny_resnet, MODEL).size["shortest_edge"] == 32
-    assert load_processor(tiny_resnet, ModelArguments(image_size=24)).size["shortest_edge"] == 24
+    assert side_of(load_processor(tiny_resnet, MODEL, ResNetConfig())) == 32
+    assert side_of(load_processor(tiny_resnet, ModelArguments(image_size=24), ResNetConfig())) == 24
+
+
+@pytest.mark.parametrize(
+    ("processor", "config"),
+    [
+        (ViTImageProcessorPil(size={"height": 48, "width": 48}), ViTConfig(image_size=48)),
+        (MobileNetV2ImageProcessorPil(size={"shortest_edge": 64}), MobileNetV2Config()),
+    ],
+    ids=["vit", "mobilenet_v2"],
+)
+def test_processors_of_every_family_make_squares(processor, config, tmp_path: Path) -> None:
+    if not isinstance(config, ViTConfig):
+        processor.crop_size = {"height": 48, "width": 48}
+    processor.save_pretrained(tmp_path)
+    loaded = load_processor(str(tmp_path), MODEL, config)
+    assert type(loaded) is type(processor)
+    image = np.zeros((70, 90, 3), dtype=np.uint8)
+    assert loaded(image, return_tensors="np")["pixel_values"].shape == (1, 3, side_of(loaded), side_of(loaded))
+    resize_to(loaded, 32)
+    assert loaded(image, return_tensors="np")["pixel_values"].shape == (1, 3, 32, 32)
+
+
+def test_a_transformer_takes_images_of_its_own_size_alone(tmp_path: Path) -> None:
+    ViTImageProcessorPil().save_pretrained(tmp_path)
+    with pytest.raises(PADNetError, match=r"resized to 32, but .* takes 224 alone: leave --image_size out"):
+        load_processor(str(tmp_path), ModelArguments(image_size=32), ViTConfig())
 
 
 PARTITIONED = PADResNetConfig(partition={"dynamic_ratio": 0.3})
@@ -50,10 +86,10 @@ PARTITIONED = PADResNetConfig(partition={"dynamic_ratio": 0.3})
 @pytest.mark.parametrize(
     ("config", "pad", "message"),
     [
-        (BertConfig(), {}, "type 'bert', but this script takes ResNets"),
+        (BertConfig(), {}, "type 'bert', but this script takes models of images"),
         (PARTITIONED, {"use_pad": True}, r"already \(dynamic_ratio 0\.3\): leave out --use_pad"),
         (PADResNetConfig(), {"use_pad": True, "num_kernels": 8}, "--num_kernels is 8, but 'm' has 4: leave out"),
-        (PADResNetConfig(dynamic_layers=[]), {"use_dynamic": True}, "static PAD-ResNet, which --use_dynamic cannot"),
+        (PADResNetConfig(dynamic_layers=[]), {"use_dynamic": True}, "static PAD model, which --use_dynamic cannot"),
         (ResNetConfig(), {"use_dynamic": True, "num_kernels": 0}, "num_kernels is 0"),
     ],
 )
