@@ -4,6 +4,7 @@ from .adapters.lora import lora_config
 from .adapters.sparse import AdapterSparsity, restore_masks, sparsify_adapter
 from .errors import PADNetError
 from .layers.dynamic_conv import PADDynamicConv2d
+from .layers.feed_forward import PADFeedForward
 from .layers.kernel_attention import register_attention
 from .method import PADWeight, PartitionConfig, PartitionReport, partition, register_criterion
 from .models.families.albert import (
@@ -103,6 +104,10 @@ from .models.families.xlm_roberta import (
     PADXLMRobertaForTokenClassification,
     PADXLMRobertaModel,
 )
+from .models.kernels_config import PADKernelsConfig
+from .models.kernels_model import PADKernelsMixin
+from .models.moe_config import PADMoEConfig
+from .models.moe_model import PADMoEMixin
 from .models.outputs import RoutedOutput
 from .models.registry import register_family
 from .models.seams import Convolutions, FeedForward, make_dynamic
@@ -160,6 +165,11 @@ __all__ = [
     "PADElectraForSequenceClassification",
     "PADElectraForTokenClassification",
     "PADElectraModel",
+    "PADFeedForward",
+    "PADKernelsConfig",
+    "PADKernelsMixin",
+    "PADMoEConfig",
+    "PADMoEMixin",
     "PADMobileNetV2Config",
     "PADMobileNetV2ForImageClassification",
     "PADMobileNetV2Model",
