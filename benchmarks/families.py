@@ -1,12 +1,12 @@
-"""What every family is, as tables of docs/families.md: lines, differences after conversion, sizes, transformers' own tests.
+"""Tables of docs/families.md: lines of every family, differences after conversion, sizes, transformers' own tests.
 
     python -m benchmarks.families                                       print them
     python -m benchmarks.families --fill docs/families.md               put them into the document
     python -m benchmarks.families --tally tally.json --fill docs/...    with what `make peer-suite` counted
         (make peer-suite ARGS="--all-forms --tally-json tally.json")
 
-Differences are measured on small random models of every class, sizes are those of the usual checkpoint's shape, which is
-built on the meta device.
+Differences are measured on small random models of every class. Sizes are those of the usual checkpoint's shape, which
+is built on the meta device.
 """
 
 import argparse
