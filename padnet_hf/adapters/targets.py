@@ -24,7 +24,7 @@ from padnet_hf.method.weight import PADWeight
 GROUPS = ("attention", "feed_forward", "experts", "router")
 _ATTENTION = {"attention", "attn", "self_attn"}
 """What transformers calls the modules of attention."""
-_NUMBERED = re.compile(r"(.*\.)?\d+\.")
+_NUMBERED = re.compile(r"^(.*\.)?\d+\.")
 
 
 class Target(NamedTuple):

@@ -24,7 +24,7 @@ def _described(dense: str, config: type[PADConfigMixin]) -> dict[str, Any]:
         "copies": config.copies,
         "heads": [_ending(auto_class) for auto_class in config.models if auto_class != "AutoModel"],
         "plans": [f"{name} parallel" for name, plan in plans.items() if plan],
-        "adapters": ["attention", "experts (by unit)", "router"] if has_experts else ["head"],
+        "adapters": ["attention", "experts (by unit)", "router"] if has_experts else ["attention over kernels"],
         "export": ["onnx", "torch"],
     }
 
@@ -39,7 +39,7 @@ def as_text(found: list[dict[str, Any]]) -> str:
     return "\n".join(
         f"{row['family']}: {row['copies']} at {row['seam']}\n"
         f"    heads: {', '.join(row['heads'])}\n"
-        f"    plans: {', '.join(row['plans']) or 'none'}; LoRA: {', '.join(row['adapters'])}; "
+        f"    plans: {', '.join(row['plans']) or 'none'}; LoRA: {', '.join(row['adapters']) or 'none'}; "
         f"export: {', '.join(row['export'])}"
         for row in found
     )

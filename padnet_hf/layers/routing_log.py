@@ -6,37 +6,52 @@ A router tells the log, if one is open. No layer on the way has to hand anything
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, TypeVar
 
-from transformers.utils.output_capturing import CompileableContextVar
+import torch
 
 if TYPE_CHECKING:
     from padnet_hf.layers.router import Routing
 
 Result = TypeVar("Result")
 
-# Each thread has its own, and so has torch.compile, which cannot trace a ContextVar.
-_LOG = CompileableContextVar("padnet_hf_routing_log")
+_LOG: ContextVar[list[Routing] | None] = ContextVar("padnet_hf_routing_log", default=None)
+"""The open log: every thread has its own."""
+
+
+class _WhileCompiling:
+    """The open log where torch.compile traces, which cannot look into a ContextVar; it traces one model at a time."""
+
+    log: list[Routing] | None = None
+
+
+def _open_log() -> list[Routing] | None:
+    return _WhileCompiling.log if torch.compiler.is_compiling() else _LOG.get()
 
 
 def record(routing: Routing) -> None:
     """Add to the log that is open, if any."""
-    log = _LOG.get()
+    log = _open_log()
     if log is not None:
         log.append(routing)
 
 
 def is_logging() -> bool:
     """Whether a log is open."""
-    return _LOG.get() is not None
+    return _open_log() is not None
 
 
 def logged(compute: Callable[[], Result]) -> tuple[Result, list[Routing]]:
     """`compute()`, and what routers decided meanwhile, in the order of their calls."""
     log: list[Routing] = []
+    if torch.compiler.is_compiling():
+        _WhileCompiling.log = log
+        result = compute()
+        _WhileCompiling.log = None
+        return result, log
     token = _LOG.set(log)
     try:
-        result = compute()
+        return compute(), log
     finally:
         _LOG.reset(token)
-    return result, log

@@ -12,14 +12,18 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.initialization import normal_, zeros_
+from transformers.utils import logging
 
 from padnet_hf.errors import PADNetError
 from padnet_hf.layers.experts import BY_DEVICE, PADExperts
 from padnet_hf.layers.router import NoisyTopKRouter, Routing, balance_loss
 from padnet_hf.layers.routing_log import is_logging, logged
+from padnet_hf.method.layer import pad_layers
 from padnet_hf.models.moe_config import PADMoEConfig
 from padnet_hf.models.outputs import routed_output
 from padnet_hf.models.pad_model import PADModelMixin
+
+logger = logging.get_logger(__name__)
 
 
 class PADMoEMixin(PADModelMixin):
@@ -110,6 +114,8 @@ def _routed(forward: Callable[..., Any]) -> Callable[..., Any]:
 def _with_routing(model: PADMoEMixin, output: Any, log: list[Routing], mask: Tensor | None) -> Any:
     """The output with task loss and balance loss, where it has a loss."""
     task_loss = output.get("loss")
+    if model.training and not log and pad_layers(model):
+        logger.warning_once("no balance loss: layers that are compiled one by one cannot tell it; compile the model")
     if task_loss is None or not log:
         return routed_output(output, task_loss=task_loss)
     losses = [balance_loss(routing, _token_mask(mask, routing)) for routing in log]
