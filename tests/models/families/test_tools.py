@@ -71,7 +71,7 @@ def test_lora_reaches_attention_and_routers_and_experts_where_there_are_any(dens
     model.save_pretrained(tmp_path / "base")
     adapted = get_peft_model(copy.deepcopy(model), config)
     torch.testing.assert_close(adapted(**inputs_of(model)).logits, model(**inputs_of(model)).logits)
-    adapted.train()(**labelled(model)).loss.backward()
+    adapted(**labelled(model)).loss.backward()
     trained = {name: p for name, p in adapted.named_parameters() if p.requires_grad and "lora_B" in name}
     assert trained
     assert all(parameter.grad is not None for parameter in trained.values())
@@ -112,8 +112,6 @@ def test_a_compiler_takes_it_as_one_graph_in_training_too(dense: str) -> None:
             module.p = module.drop_prob = 0.0
         if isinstance(module, nn.BatchNorm2d):
             module.eval()
-    if dense == "deberta-v2":
-        pytest.skip("transformers' DeBERTa-v2 looks at values on the way, whatever its feed-forward networks are")
     inputs = labelled(model)
     expected = model(**inputs)
     expected.loss.backward()
