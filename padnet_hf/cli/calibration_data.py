@@ -71,7 +71,7 @@ def calibration_batches(
     if kind == "Image":
         rows, collator = _undecoded(rows, columns[0]), image_collator(_processing(source, config), columns[0])
     else:
-        text = (_processing(source, config), columns, min(max_length, config.max_position_embeddings))
+        text = (_processing(source, config), columns, min(max_length, config.longest_input(config)))
         collator = masking_collator(*text, partition.seed) if is_masked else text_collator(*text)
     if not is_masked:
         collator = labelled(collator, label, _label_reader(rows, label, config, data))

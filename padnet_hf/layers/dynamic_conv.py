@@ -3,6 +3,7 @@
 Axis letters: B batch, C/O channels in/out, G groups, E kernels, d dynamic output channels.
 """
 
+from functools import partial
 from typing import Any, Self
 
 import torch
@@ -14,6 +15,7 @@ from padnet_hf.layers.autocast import in_autocast_dtype, no_autocast
 from padnet_hf.layers.kernel_attention import KernelAttention
 from padnet_hf.layers.mixed_conv import is_mixed_after, mix_outputs, mixed_conv2d
 from padnet_hf.layers.sample_conv import Geometry, convolve_in_graph, output_layout
+from padnet_hf.layers.wrapped import call_inside
 from padnet_hf.method.layer import MaskGroup, MultiplyAdds, PADLayer
 from padnet_hf.method.packing import Packed
 from padnet_hf.method.weight import PADWeight
@@ -138,7 +140,8 @@ class PADDynamicConv2d(PADLayer):
             return self(inputs.unsqueeze(0)).squeeze(0)
         inputs = in_autocast_dtype(inputs)
         with no_autocast(inputs.device):
-            return self._forward(inputs)
+            weights = (self.weight,) if self.bias is None else (self.weight, self.bias)
+            return call_inside(weights, partial(self._forward, inputs))
 
     def _forward(self, inputs: Tensor) -> Tensor:
         weight, bias, dtype = self.weight, self.bias, inputs.dtype

@@ -1,6 +1,7 @@
-"""PADWeights that something else is wrapped around: PEFT's LoRA on parameters takes the place of the module it adapts.
+"""PADWeights that something else acts on while they are called.
 
-Such a wrapper acts on the parameters of what it wraps while it is called, and keeps that as its `base_layer`.
+PEFT's LoRA on parameters takes the place of the module it adapts, its `base_layer` from then on; accelerate's hooks
+bring what is offloaded to the device.
 """
 
 from collections.abc import Callable, Iterable
@@ -22,8 +23,7 @@ def unwrapped(module: nn.Module) -> PADWeight:
 
 
 def call_inside(modules: Iterable[nn.Module], compute: Callable[[], Result]) -> Result:
-    """`compute()` while every wrapper among `modules` acts; each calls on what it wraps, down to a weight."""
+    """`compute()` inside a call of every module: a weight, or what is wrapped around one and calls on it."""
     for module in modules:
-        if not isinstance(module, PADWeight):
-            compute = partial(module, compute)
+        compute = partial(module, compute)
     return compute()

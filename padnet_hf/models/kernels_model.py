@@ -18,6 +18,11 @@ class PADKernelsMixin(PADModelMixin):
 
     config: PADKernelsConfig
 
+    def post_init(self) -> None:
+        """transformers' last step of building a model; a convolution is not to be divided over devices."""
+        super().post_init()
+        self._no_split_modules.add("PADDynamicConv2d")
+
     def _put_in(self, base: PreTrainedModel) -> None:
         self.config.seam.replace(base, self.config.dynamic_layers, **self.config.kernel_options())
         if self.config.fused:

@@ -36,6 +36,7 @@ class PADModelMixin(PADCheckpointMixin):
     """
 
     dense_class: ClassVar[type[PreTrainedModel]]
+    _is_built = False
     accepts_loss_kwargs = False  # or the Trainer leaves it to the model to divide by accumulated batches
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -43,14 +44,19 @@ class PADModelMixin(PADCheckpointMixin):
         cls.dense_class = next(base for base in cls.__mro__ if not issubclass(base, PADParallelMixin))
 
     def post_init(self) -> None:
-        """transformers' last step of building a model; dynamic layers are put in before it."""
+        """transformers' last step of building a model; dynamic layers are put in before it is taken first."""
+        if not self._is_built:
+            self._is_built = True
+            self._make_dynamic()
+        super().post_init()
+
+    def _make_dynamic(self) -> None:
         base = self.base_model
         self._put_in(base)
         if base is not self:
             base.__class__ = self.config.models["AutoModel"]  # the stock head has built one of the stock class
             _CAN_RECORD_REGISTRY[base] = base._can_record_outputs  # which transformers keeps by the class
         self._make_room()
-        super().post_init()
 
     @abstractmethod
     def _put_in(self, base: PreTrainedModel) -> None:
@@ -118,6 +124,10 @@ class PADModelMixin(PADCheckpointMixin):
                 raise PADNetError(f"dynamic_counts of {self._name_in_base(name)!r}: {error}") from None
 
     # Initial values
+
+    def _initialize_weights(self, module: nn.Module, is_custom_code: bool = False) -> None:
+        # As transformers' own code: of other code it leaves out the rules for modules without parameters of their own.
+        super()._initialize_weights(module)
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:

@@ -202,7 +202,7 @@ def _chosen(model: nn.Module, names: Sequence[str]) -> Iterator[tuple[str, nn.Co
         if not any(fnmatchcase(name, pattern) for name in convolutions):
             known = list(convolutions)[:3]
             raise PADNetError(
-                f"dynamic_layers has {pattern!r}, but no convolution is called so; names are for instance "
-                f"{', '.join(known) or 'none: it has no convolutions'}, and * stands for any part of one."
+                f"no convolution is called {pattern!r}, which is to become dynamic (dynamic_layers); names are for "
+                f"instance {', '.join(known) or 'none: there are no convolutions'}, and * stands for any part of one."
             )
     return ((n, conv) for n, conv in convolutions.items() if any(fnmatchcase(n, pattern) for pattern in names))

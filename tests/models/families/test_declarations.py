@@ -212,7 +212,7 @@ def test_convolutions_of_any_module_become_dynamic_in_place(training: bool) -> N
     assert [type(module).__name__ for module in model] == ["Conv2d", "ReLU", "PADDynamicConv2d"]
     torch.testing.assert_close(model(images), expected)
     assert model[2].training is training
-    with pytest.raises(PADNetError, match=r"dynamic_layers has 'layer\.\*', but no convolution is called so; .* 0"):
+    with pytest.raises(PADNetError, match=r"no convolution is called 'layer\.\*', which is to become dynamic .* 0"):
         make_dynamic(model, ["layer.*"])
 
 

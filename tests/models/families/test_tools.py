@@ -181,11 +181,16 @@ def test_two_processes_choose_what_one_chooses(forks: Any, tmp_path: Path) -> No
 @pytest.mark.parametrize("tf_padding", [True, False])
 @granularities
 def test_mobilenet_pads_both_ways(tf_padding: bool, granularity: str) -> None:
-    model = classifier("mobilenet_v2", granularity, tf_padding=tf_padding)
+    fields = {"tf_padding": tf_padding, "dynamic_layers": ["layer.*", "conv_1x1.*"]}  # as upstream's
+    model = classifier("mobilenet_v2", granularity, **fields)
     paddings = {conv.padding for name, conv in model.named_modules() if name.endswith("conv_3x3.convolution")}
     assert paddings == ({(0, 0)} if tf_padding else {(1, 1)})
     static = {name for name, module in model.named_modules() if isinstance(module, nn.Conv2d)}
-    assert all(".conv_stem." in f".{name}" for name in static)
+    assert all(".conv_stem." in name for name in static)
+    default = classifier("mobilenet_v2", tf_padding=tf_padding)
+    plain = {name for name, module in default.named_modules() if isinstance(module, nn.Conv2d)}
+    assert all(name.endswith("conv_3x3.convolution") for name in plain - static)
+    assert len(plain - static) == 16
     for size in (32, 37):
         pixels = torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(0))
         assert model(pixels).logits.isfinite().all()
