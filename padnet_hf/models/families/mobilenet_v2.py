@@ -1,7 +1,7 @@
 """MobileNetV2. Departure from upstream: convolutions by channel (3x3) stay static; `dynamic_layers` takes them in.
 
-They have 5 % of the kernels' weights, and make one image cost 1.6 times the plain network's instead of 1.3 (unit 0.3, on a
-CPU: docs/families.md).
+They have 5 % of the kernels' weights, and make one image cost 1.6 times that of the plain network instead of 1.3 (unit
+0.3, on a CPU: docs/families.md).
 """
 
 from huggingface_hub.dataclasses import strict
