@@ -208,7 +208,7 @@ class PADModelMixin(PADCheckpointMixin):
         if not isinstance(dense, PreTrainedModel):
             options = {"config": stock, "ignore_mismatched_sizes": True, "output_loading_info": True}
             model, info = cls.dense_class.from_pretrained(dense, **options)
-            for name, found, asked in info["mismatched_keys"]:
+            for name, found, asked in sorted(info["mismatched_keys"]):
                 if name.startswith(f"{model.base_model_prefix}.") or model.base_model is model:
                     raise PADCheckpointError(
                         f"{name} in {str(dense)!r} is of shape {tuple(found)}, but its config.json asks for "

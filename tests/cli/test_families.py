@@ -1,0 +1,89 @@
+"""Every command on every family: from a dense checkpoint to a partitioned one, and back."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import transformers
+from PIL import Image
+from transformers import BertTokenizer
+from typer.testing import CliRunner
+
+from padnet_hf.cli.app import app
+from padnet_hf.models.known import KNOWN
+from padnet_hf.models.registry import family_of, image_processor_class
+from tests.models.samples import inputs_of, small_dense
+
+TEXTS = [dense for dense in KNOWN if family_of(dense).processing_class == "AutoTokenizer"]
+WORDS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "fine", "film", "dull", "no")
+
+
+def padnet(*arguments: object) -> str:
+    done = CliRunner().invoke(app, [str(argument) for argument in arguments], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    return done.stdout
+
+
+def classifier_of(dense: str) -> str:
+    return f"AutoModelFor{'Sequence' if dense in TEXTS else 'Image'}Classification"
+
+
+@pytest.fixture
+def dense_folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """A stock classifier of the family asked for, with what prepares its inputs."""
+    dense, folder = request.param, tmp_path / "dense"
+    small_dense(dense, classifier_of(dense)).save_pretrained(folder)
+    if dense in TEXTS:
+        BertTokenizer({word: number for number, word in enumerate(WORDS)}).save_pretrained(folder)
+    else:
+        size = {"height": 16, "width": 16}
+        processor = image_processor_class(dense)
+        (processor(size=size) if dense == "vit" else processor()).save_pretrained(folder)
+    return folder
+
+
+def data_for(dense: str, folder: Path) -> Path:
+    """A few labelled rows, as a file of texts or a folder of images."""
+    if dense in TEXTS:
+        path = folder / "rows.csv"
+        path.write_text("text,label\n" + "a fine film,0\na dull film,1\nno,2\n" * 3)
+        return path
+    for number in range(3):
+        (folder / "images" / f"LABEL_{number}").mkdir(parents=True)
+        pixels = np.full((16, 16, 3), 80 * number, dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / "images" / f"LABEL_{number}" / "one.png")
+    return folder / "images"
+
+
+@pytest.mark.parametrize(("dense_folder", "dense"), [(dense, dense) for dense in KNOWN], indirect=["dense_folder"])
+def test_upcycle_partition_inspect_card_and_back(dense_folder: Path, dense: str, tmp_path: Path) -> None:
+    options = ["--num-experts", 4] if family_of(dense).copies == "experts" else ["--num-kernels", 2]
+    assert f"PAD{small_dense(dense, classifier_of(dense)).__class__.__name__}" in padnet(
+        "upcycle", dense_folder, tmp_path / "moe", *options
+    )
+    data = data_for(dense, tmp_path)
+    padnet("partition", tmp_path / "moe", tmp_path / "pad", "--data", data, "--granularity", "unit")
+    found = json.loads(padnet("inspect", tmp_path / "pad", "--json"))
+    assert found["auto_class"] == classifier_of(dense)
+    assert found["current"]["parameters"] < found["fully_dynamic"]["parameters"]
+    assert found["current"]["multiply_adds"] > 0
+    padnet("card", tmp_path / "pad")
+    assert "multiply-adds per" in (tmp_path / "pad" / "README.md").read_text()
+    padnet("partition", tmp_path / "moe", tmp_path / "static", "--dynamic-ratio", 0)
+    padnet("to-dense", tmp_path / "static", tmp_path / "again")
+    stock = getattr(transformers, classifier_of(dense))
+    one, other = (stock.from_pretrained(folder).eval() for folder in (dense_folder, tmp_path / "again"))
+    assert type(one) is type(other)
+    np.testing.assert_allclose(
+        one(**inputs_of(one)).logits.detach(), other(**inputs_of(other)).logits.detach(), atol=1e-5
+    )
+
+
+def test_the_list_of_families_is_for_people_and_for_scripts() -> None:
+    rows = json.loads(padnet("families", "--json"))
+    assert [row["family"] for row in rows] == list(KNOWN)
+    assert {row["copies"] for row in rows} == {"experts", "kernels"}
+    printed = padnet("families")
+    assert all(f"{dense}: {family_of(dense).copies} at" in printed for dense in KNOWN)
+    assert "SequenceClassification" in printed

@@ -1,0 +1,72 @@
+"""From a dense model that is not just the counterpart: other labels, other heads, subclasses, compiled models."""
+
+import logging
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import BertForSequenceClassification
+
+from padnet_hf import PADNetError
+from padnet_hf.models.known import KNOWN
+from tests.models.samples import family_of, inputs_of, pad_class, small_dense
+
+every_family = pytest.mark.parametrize("dense", KNOWN)
+
+
+def head_of(dense: str) -> str:
+    heads = ("AutoModelForSequenceClassification", "AutoModelForImageClassification")
+    return next(head for head in heads if head in family_of(dense).models)
+
+
+@every_family
+@pytest.mark.parametrize("way", ["folder", "model"])
+def test_another_number_of_labels_starts_a_new_head_and_says_so(
+    dense: str, way: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    stock = small_dense(dense, head_of(dense))
+    stock.save_pretrained(tmp_path)
+    with caplog.at_level(logging.WARNING, "padnet_hf"):
+        model = pad_class(dense, head_of(dense)).from_dense(tmp_path if way == "folder" else stock, num_labels=5)
+    assert model(**inputs_of(model)).logits.shape == (3, 5)
+    assert "the head is new" in caplog.text
+    kept, expected = model.base_model.state_dict(), stock.base_model.state_dict()
+    shared = kept.keys() & expected.keys()
+    assert shared
+    assert all(torch.equal(kept[name], expected[name]) for name in shared)
+
+
+@every_family
+def test_the_model_of_another_head_is_taken_as_far_as_it_goes_and_that_is_said(
+    dense: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    bare = small_dense(dense, "AutoModel")
+    with caplog.at_level(logging.WARNING, "padnet_hf"):
+        model = pad_class(dense, head_of(dense)).from_dense(bare)
+    assert "the head is new, and untrained" in caplog.text
+    inputs = inputs_of(model)
+    with torch.no_grad():
+        expected, found = (some(**inputs).last_hidden_state for some in (bare, model.base_model))
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+
+class Renamed(BertForSequenceClassification):
+    """A user's own subclass."""
+
+
+def test_a_subclass_and_a_compiled_model_keep_their_head() -> None:
+    stock = small_dense("bert", "AutoModelForSequenceClassification")
+    own = Renamed(stock.config).eval()
+    own.load_state_dict(stock.state_dict())
+    for dense in (own, torch.compile(stock, backend="eager")):
+        model = pad_class("bert", "AutoModelForSequenceClassification").from_dense(dense, num_experts=4)
+        torch.testing.assert_close(model(**inputs_of(model)).logits, stock(**inputs_of(model)).logits)
+
+
+def test_a_damaged_checkpoint_is_not_taken_for_one_with_another_head(tmp_path: Path) -> None:
+    stock = small_dense("bert", "AutoModelForSequenceClassification")
+    stock.save_pretrained(tmp_path)
+    stock.config.intermediate_size = 48
+    stock.config.save_pretrained(tmp_path)
+    with pytest.raises(PADNetError, match=r"dense\.bias in .* is of shape \(24,\), but its config"):
+        pad_class("bert", "AutoModelForSequenceClassification").from_dense(tmp_path)
