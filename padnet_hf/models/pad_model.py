@@ -76,6 +76,9 @@ class PADModelMixin(PADCheckpointMixin):
         """Multiply-adds of every PAD layer by name, per token or image; a layer that is run twice counts twice."""
         base = self.base_model
         prefix = "" if base is self else f"{self.base_model_prefix}."
+        if self.is_distributed_loading_by_transformers:  # its layers talk to other processes
+            with torch.device("meta"):
+                base = self.config.models["AutoModel"](self.config)
         return {f"{prefix}{name}": work for name, work in count_work(base, base._smallest_input()).items()}
 
     def _smallest_input(self) -> dict[str, Tensor]:

@@ -2,11 +2,14 @@
 
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.distributed import DistributedConfig
+from transformers.distributed.parallel_utils import replace_layer_number_by_wildcard
 
 from padnet_hf.errors import PADNetError
+from padnet_hf.layers.expert_parallel import SHARD_EXPERTS
+from padnet_hf.method.layer import PADLayer
 
 
 class PADParallelMixin(PreTrainedModel):
@@ -23,6 +26,19 @@ class PADParallelMixin(PreTrainedModel):
         if distributed_config is not None:
             _check(model, distributed_config)
         return super().maybe_distribute_model(model, distributed_config, *args, **kwargs)
+
+    def _resolve_parallel_plans(self, distributed_config: DistributedConfig) -> tuple[dict[str, str], ...]:
+        """transformers' plans by module; dense and PAD layers have one rule's name, and get what is meant for each."""
+        tp_plan, ep_plan, fsdp_plan = super()._resolve_parallel_plans(distributed_config)
+        for name, module in self.named_modules():
+            if isinstance(module, PADLayer | nn.Identity):
+                tp_plan.pop(name, None)
+            elif isinstance(module, nn.Linear) and ep_plan.get(name) == SHARD_EXPERTS:
+                style = self.tp_plan[replace_layer_number_by_wildcard(name)]
+                for key in (*(f"{name}.{own}" for own, _ in module.named_parameters()), name):
+                    del ep_plan[key]
+                    tp_plan[key] = style
+        return tp_plan, ep_plan, fsdp_plan
 
     def wait_for_all(self) -> None:
         """Return once every process that holds a part of this model has called it; at once if it is whole."""
