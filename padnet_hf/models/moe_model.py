@@ -37,7 +37,7 @@ class PADMoEMixin(PADModelMixin):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        if cls.dense_class is not PreTrainedModel:
+        if cls.dense_class in cls.__bases__ and cls.dense_class is not PreTrainedModel:  # not in a subclass again
             cls.forward = _routed(cls.dense_class.forward)
 
     def __init__(self, config: PADMoEConfig, *args: Any, **kwargs: Any) -> None:

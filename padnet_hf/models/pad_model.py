@@ -41,7 +41,8 @@ class PADModelMixin(PADCheckpointMixin):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        cls.dense_class = next(base for base in cls.__mro__ if not issubclass(base, PADParallelMixin))
+        stock = (base for base in cls.__mro__ if issubclass(base, PreTrainedModel))
+        cls.dense_class = next(base for base in stock if not issubclass(base, PADParallelMixin))
 
     def post_init(self) -> None:
         """transformers' last step of building a model; dynamic layers are put in before it is taken first."""

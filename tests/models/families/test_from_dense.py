@@ -2,6 +2,7 @@
 
 import logging
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -70,3 +71,24 @@ def test_a_damaged_checkpoint_is_not_taken_for_one_with_another_head(tmp_path: P
     stock.config.save_pretrained(tmp_path)
     with pytest.raises(PADNetError, match=r"dense\.bias in .* is of shape \(24,\), but its config"):
         pad_class("bert", "AutoModelForSequenceClassification").from_dense(tmp_path)
+
+
+def test_a_subclass_of_a_pad_model_keeps_its_own_forward_and_its_dense_class() -> None:
+    pad = pad_class("bert", "AutoModelForSequenceClassification")
+
+    class Own(pad):
+        """A user's own subclass; fully_shard makes such ones, too, with a class of its own in front."""
+
+        def forward(self, *args: Any, **kwargs: Any) -> Any:
+            output = super().forward(*args, **kwargs)
+            output.logits = output.logits + 1
+            return output
+
+    sharded = type("Sharded", (type("Front", (), {}), Own), {})
+    model = pad.from_dense(small_dense("bert", "AutoModelForSequenceClassification"))
+    inputs = inputs_of(model)
+    expected = model(**inputs).logits + 1
+    for subclass in (Own, sharded):
+        assert subclass.dense_class is BertForSequenceClassification
+        model.__class__ = subclass
+        torch.testing.assert_close(model(**inputs).logits, expected)
