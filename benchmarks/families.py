@@ -3,7 +3,7 @@
     python -m benchmarks.families                                       print them
     python -m benchmarks.families --fill docs/families.md               put them into the document
     python -m benchmarks.families --tally tally.json --fill docs/...    with what `make peer-suite` counted
-        (make peer-suite ARGS="--all-forms --tally-json tally.json")
+        (make peer-suite ARGS="--tally-json tally.json")
 
 Differences are measured on small random models of every class. Sizes are those of the usual checkpoint's shape, which
 is built on the meta device.
