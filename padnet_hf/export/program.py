@@ -11,6 +11,8 @@ from torch.export import Dim, ExportedProgram
 from transformers import PreTrainedModel
 from transformers.modeling_outputs import ModelOutput
 
+from padnet_hf.models.registry import family_of
+
 Inputs = dict[str, Tensor]
 
 
@@ -66,8 +68,8 @@ def graph_of(model: PreTrainedModel) -> nn.Module:
 
 
 def longest_input(model: PreTrainedModel) -> int:
-    """The most tokens that a model of text takes."""
-    return model.config.longest_input(model.config)
+    """The most tokens that a model of text takes, dense or PAD."""
+    return family_of(model.config.model_type).longest_input(model.config)
 
 
 def random_inputs(model: PreTrainedModel, batch: int, length: int, seed: int = 0) -> Inputs:
