@@ -17,6 +17,7 @@ from padnet_hf.export.program import random_inputs
 from tests.cli.samples import SPECIAL
 from tests.export.conftest import Exported
 from tests.export.models import CASES, small
+from tests.models.samples import small_dense
 
 PATHS = (str(Path(exporting.__file__).parents[2]).encode(), str(Path(torch.__file__).parents[1]).encode())
 
@@ -87,8 +88,9 @@ def test_int8_weights_take_about_a_quarter(exported: Exported, tmp_path: Path) -
     torch.testing.assert_close(torch.from_numpy(found), OnnxRunner(tmp_path / "model.onnx")(**inputs)["logits"])
 
 
-def test_the_torch_format_loads_without_the_model(tmp_path: Path) -> None:
-    model = small("bert-unit")
+@pytest.mark.parametrize("is_dense", [False, True])
+def test_the_torch_format_loads_without_the_model(is_dense: bool, tmp_path: Path) -> None:
+    model = small_dense("bert", "AutoModelForSequenceClassification") if is_dense else small("bert-unit")
     report = export_model(model, tmp_path, "torch")
     assert report.opset is None
     inputs = random_inputs(model, 3, 9, seed=4)
