@@ -11,6 +11,7 @@ from torch.export import Dim, ExportedProgram
 from transformers import PreTrainedModel
 from transformers.modeling_outputs import ModelOutput
 
+from padnet_hf.models.pad_config import image_shape
 from padnet_hf.models.registry import family_of
 
 Inputs = dict[str, Tensor]
@@ -80,9 +81,7 @@ def random_inputs(model: PreTrainedModel, batch: int, length: int, seed: int = 0
     """
     generator, config = torch.Generator().manual_seed(seed), model.config
     if not takes_text(model):
-        size = getattr(config, "image_size", 224)
-        height, width = size if isinstance(size, list | tuple) else (size, size)
-        return {"pixel_values": torch.randn(batch, config.num_channels, height, width, generator=generator)}
+        return {"pixel_values": torch.randn(batch, *image_shape(config), generator=generator)}
     shape = (batch, 2, length) if "MultipleChoice" in type(model).__name__ else (batch, length)
     used = torch.randint(1, length + 1, (*shape[:-1], 1), generator=generator)
     used[0] = length

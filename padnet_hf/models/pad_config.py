@@ -124,6 +124,13 @@ class PADConfigMixin:
         """Do nothing: checkpoints carry their own code (padnet_hf/hub/code_shim.py), the package's is not copied."""
 
 
+def image_shape(config: PreTrainedConfig) -> tuple[int, int, int]:
+    """Channels, height and width of an image for a dense or PAD model; 224 where the configuration has no size."""
+    size = getattr(config, "image_size", 224)
+    height, width = size if isinstance(size, list | tuple) else (size, size)
+    return config.num_channels, height, width
+
+
 def _minor(version: str) -> tuple[int, ...]:
     """Major and minor number: the form of checkpoints changes with these alone."""
     try:

@@ -21,6 +21,7 @@ from padnet_hf.method.report import PartitionReport, report
 from padnet_hf.method.weight import PADWeight
 from padnet_hf.method.work import count_work
 from padnet_hf.models.checkpoint import PADCheckpointMixin
+from padnet_hf.models.pad_config import image_shape
 from padnet_hf.models.parallel import PADParallelMixin
 from padnet_hf.models.upcycle import load_copies, merged_state
 from padnet_hf.version import __version__
@@ -86,9 +87,7 @@ class PADModelMixin(PADCheckpointMixin):
         """An input of the bare model, without memory: one image, or one text that is as short as it takes it."""
         config = self.config
         if self.main_input_name == "pixel_values":
-            size = config.image_size
-            height, width = size if isinstance(size, list | tuple) else (size, size)
-            return {"pixel_values": torch.empty(1, config.num_channels, height, width, device="meta")}
+            return {"pixel_values": torch.empty(1, *image_shape(config), device="meta")}
         length = getattr(config, "chunk_size_feed_forward", 0) or 1
         width = self.get_input_embeddings().weight.shape[1]
         return {"inputs_embeds": torch.empty(1, length, width, device="meta", dtype=self.dtype)}

@@ -12,7 +12,7 @@ from transformers.models.auto.tokenization_auto import TOKENIZER_MAPPING
 
 from padnet_hf.errors import PADNetError
 from padnet_hf.method.layer import pad_layers
-from padnet_hf.models.known import KNOWN, module_of
+from padnet_hf.models.known import KNOWN, module_of, pad_type
 from padnet_hf.models.pad_config import PADConfigMixin
 from padnet_hf.models.pad_model import PADModelMixin
 
@@ -95,7 +95,7 @@ def families() -> Mapping[str, type[PADConfigMixin]]:
 def family_of(model_type: str) -> type[PADConfigMixin]:
     """The family of dense or PAD models of this type. Raises PADNetError if there is none."""
     for dense in KNOWN:
-        if model_type in (dense, f"pad_{dense}"):
+        if model_type in (dense, pad_type(dense)):
             import_module(module_of(dense))  # registers itself
     for dense, config in _FAMILIES.items():
         if model_type in (dense, config.model_type):

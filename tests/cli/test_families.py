@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from padnet_hf.cli.app import app
 from padnet_hf.models.known import KNOWN
 from padnet_hf.models.registry import family_of, image_processor_class
-from tests.models.samples import inputs_of, small_dense
+from tests.models.samples import classifier_of, inputs_of, small_dense
 
 TEXTS = [dense for dense in KNOWN if family_of(dense).processing_class == "AutoTokenizer"]
 WORDS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "fine", "film", "dull", "no")
@@ -23,10 +23,6 @@ def padnet(*arguments: object) -> str:
     done = CliRunner().invoke(app, [str(argument) for argument in arguments], catch_exceptions=False)
     assert done.exit_code == 0, done.output
     return done.stdout
-
-
-def classifier_of(dense: str) -> str:
-    return f"AutoModelFor{'Sequence' if dense in TEXTS else 'Image'}Classification"
 
 
 @pytest.fixture

@@ -54,6 +54,12 @@ BARE = [(dense, auto_class) for dense, auto_class in MODELS if auto_class in ("A
 HEADS = [pair for pair in MODELS if pair not in BARE]
 
 
+def classifier_of(dense: str) -> str:
+    """The Auto class of the family's classifier of texts or images."""
+    heads = ("AutoModelForSequenceClassification", "AutoModelForImageClassification")
+    return next(head for head in heads if head in family_of(dense).models)
+
+
 def pad_class(dense: str, auto_class: str) -> type[PADModelMixin]:
     """The PAD class."""
     return family_of(dense).models[auto_class]

@@ -10,14 +10,9 @@ from transformers import BertForSequenceClassification
 
 from padnet_hf import PADNetError
 from padnet_hf.models.known import KNOWN
-from tests.models.samples import family_of, inputs_of, pad_class, small_dense
+from tests.models.samples import classifier_of, inputs_of, pad_class, small_dense
 
 every_family = pytest.mark.parametrize("dense", KNOWN)
-
-
-def head_of(dense: str) -> str:
-    heads = ("AutoModelForSequenceClassification", "AutoModelForImageClassification")
-    return next(head for head in heads if head in family_of(dense).models)
 
 
 @every_family
@@ -25,10 +20,10 @@ def head_of(dense: str) -> str:
 def test_another_number_of_labels_starts_a_new_head_and_says_so(
     dense: str, way: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    stock = small_dense(dense, head_of(dense))
+    stock = small_dense(dense, classifier_of(dense))
     stock.save_pretrained(tmp_path)
     with caplog.at_level(logging.WARNING, "padnet_hf"):
-        model = pad_class(dense, head_of(dense)).from_dense(tmp_path if way == "folder" else stock, num_labels=5)
+        model = pad_class(dense, classifier_of(dense)).from_dense(tmp_path if way == "folder" else stock, num_labels=5)
     assert model(**inputs_of(model)).logits.shape == (3, 5)
     assert "the head is new" in caplog.text
     kept, expected = model.base_model.state_dict(), stock.base_model.state_dict()
@@ -43,7 +38,7 @@ def test_the_model_of_another_head_is_taken_as_far_as_it_goes_and_that_is_said(
 ) -> None:
     bare = small_dense(dense, "AutoModel")
     with caplog.at_level(logging.WARNING, "padnet_hf"):
-        model = pad_class(dense, head_of(dense)).from_dense(bare)
+        model = pad_class(dense, classifier_of(dense)).from_dense(bare)
     assert "the head is new, and untrained" in caplog.text
     inputs = inputs_of(model)
     with torch.no_grad():

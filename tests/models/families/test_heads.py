@@ -18,6 +18,7 @@ from tests.models.samples import (
     COPIES,
     HEADS,
     MODELS,
+    classifier_of,
     family_of,
     inputs_of,
     labels_of,
@@ -34,12 +35,6 @@ every_routed_head = pytest.mark.parametrize(
     ("dense", "auto_class"), ROUTED, ids=[pad_class(*pair).__name__ for pair in ROUTED]
 )
 every_family = pytest.mark.parametrize("dense", [dense for dense, _ in BARE])
-
-
-def head_of(dense: str) -> str:
-    """A classifier of the family."""
-    heads = ("AutoModelForSequenceClassification", "AutoModelForImageClassification")
-    return next(head for head in heads if head in family_of(dense).models)
 
 
 def labelled(model: nn.Module) -> dict[str, Tensor]:
@@ -111,7 +106,7 @@ def test_a_router_is_asked_once_for_every_pass_through_its_layer(dense: str) -> 
 
 @every_family
 def test_the_bare_model_inside_of_a_head_is_one_of_ours(dense: str) -> None:
-    model = small_pad(dense, head_of(dense))
+    model = small_pad(dense, classifier_of(dense))
     assert type(model.base_model) is family_of(dense).models["AutoModel"]
     found = outputs_of(model.base_model, **inputs_of(model))
     assert all(tensor.isfinite().all() for tensor in found)
@@ -125,7 +120,7 @@ def test_the_signature_is_the_stock_one_which_the_trainer_reads(dense: str, auto
 
 @every_family
 def test_positions_of_arguments_are_the_stock_ones(dense: str) -> None:
-    model = small_pad(dense, head_of(dense))
+    model = small_pad(dense, classifier_of(dense))
     inputs = labelled(model)
     by_name = model(**inputs)
     in_order = [inputs.get(name) for name in inspect.signature(model.forward).parameters][: len(inputs)]
@@ -137,7 +132,7 @@ def test_positions_of_arguments_are_the_stock_ones(dense: str) -> None:
 @every_family
 @pytest.mark.parametrize("granularity", ["element", "unit"])
 def test_activation_checkpointing_changes_no_gradient(dense: str, granularity: str) -> None:
-    model = small_pad(dense, head_of(dense))
+    model = small_pad(dense, classifier_of(dense))
     if not model.supports_gradient_checkpointing:
         pytest.skip("the stock model has no activation checkpointing")
     partition(model, [labelled(model)], PartitionConfig(granularity=granularity), progress=False)
@@ -160,7 +155,7 @@ def test_activation_checkpointing_changes_no_gradient(dense: str, granularity: s
 
 @every_family
 def test_padding_changes_neither_logits_nor_balance_loss(dense: str) -> None:
-    model = small_pad(dense, head_of(dense))
+    model = small_pad(dense, classifier_of(dense))
     if model.main_input_name == "pixel_values":
         pytest.skip("images have no padding")
     ids = inputs_of(model, batch=1)["input_ids"]
@@ -178,8 +173,8 @@ def test_padding_changes_neither_logits_nor_balance_loss(dense: str) -> None:
 def test_only_the_layers_asked_for_are_dynamic(dense: str) -> None:
     if family_of(dense).seam.is_shared:
         pytest.skip("its layers are one: refused, see test_declarations")
-    stock = small_dense(dense, head_of(dense))
-    model = pad_class(dense, head_of(dense)).from_dense(stock, num_experts=4, moe_layers=[1])
+    stock = small_dense(dense, classifier_of(dense))
+    model = pad_class(dense, classifier_of(dense)).from_dense(stock, num_experts=4, moe_layers=[1])
     assert len(model.partition_report().layers) == 1
     torch.testing.assert_close(model(**inputs_of(model)).logits, stock(**inputs_of(stock)).logits, rtol=1e-4, atol=1e-5)
     assert type(model.to_dense()) is type(stock)
@@ -189,7 +184,7 @@ def test_only_the_layers_asked_for_are_dynamic(dense: str) -> None:
 @pytest.mark.parametrize("implementation", ["eager", "grouped_mm", "batched_mm"])
 @pytest.mark.parametrize("granularity", ["element", "unit"])
 def test_implementations_of_experts_agree(dense: str, implementation: str, granularity: str) -> None:
-    model = small_pad(dense, head_of(dense))
+    model = small_pad(dense, classifier_of(dense))
     partition(model, [labelled(model)], PartitionConfig(granularity=granularity), progress=False)
     expected = model(**inputs_of(model)).logits
     model.set_experts_implementation(implementation)
@@ -199,7 +194,7 @@ def test_implementations_of_experts_agree(dense: str, implementation: str, granu
 
 @every_family
 def test_an_implementation_can_be_asked_for_while_loading(dense: str, tmp_path: Any) -> None:
-    model = small_pad(dense, head_of(dense))
+    model = small_pad(dense, classifier_of(dense))
     model.save_pretrained(tmp_path)
     loaded = type(model).from_pretrained(tmp_path, experts_implementation="grouped_mm")
     assert {m.implementation for m in loaded.modules() if hasattr(m, "implementation")} == {"grouped_mm"}
@@ -221,7 +216,7 @@ def test_grouped_mm_is_refused_where_sizes_do_not_fit_and_the_default_runs_there
 def test_a_model_that_has_been_used_can_be_copied_and_pickled(
     dense: str, copied: Callable[[PADMoEMixin], PADMoEMixin]
 ) -> None:
-    model = small_pad(dense, head_of(dense))
+    model = small_pad(dense, classifier_of(dense))
     model.train()(**labelled(model)).loss.backward()
     model.eval().zero_grad()
     model(**labelled(model), output_router_logits=True)
@@ -239,7 +234,9 @@ def saved(model: nn.Module) -> io.BytesIO:
 @every_family
 @pytest.mark.parametrize("granularity", ["element", "unit"])
 def test_half_precision_comes_near_float32(dense: str, granularity: str) -> None:
-    model = pad_class(dense, head_of(dense)).from_dense(small_dense(dense, head_of(dense)), **COPIES["experts"])
+    model = pad_class(dense, classifier_of(dense)).from_dense(
+        small_dense(dense, classifier_of(dense)), **COPIES["experts"]
+    )
     partition(model, [labelled(model)], PartitionConfig(granularity=granularity), progress=False)
     inputs = inputs_of(model)
     expected = model(**inputs).logits

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import AlbertConfig, AlbertModel, AutoModelForSequenceClassification, AutoTokenizer
 
 from padnet_hf import PADBertForSequenceClassification, PADNetError
 from padnet_hf.method.packing import unpack_mask
+from tests.models.damage import edit_config, edit_tensors
 
 Make = Callable[..., PADBertForSequenceClassification]
 Move = Callable[[PADBertForSequenceClassification], PADBertForSequenceClassification]
@@ -68,20 +68,6 @@ def test_the_tokenizer_is_found_by_model_type_alone(partitioned: Make, minilm_fo
 def checkpoint(partitioned: Make, tmp_path: Path) -> Path:
     partitioned(granularity="element").save_pretrained(tmp_path)
     return tmp_path
-
-
-def edit_config(folder: Path, edit: Callable[[dict], object]) -> None:
-    file = folder / "config.json"
-    config = json.loads(file.read_text())
-    edit(config)
-    file.write_text(json.dumps(config))
-
-
-def edit_tensors(folder: Path, edit: Callable[[dict[str, Tensor]], object]) -> None:
-    file = folder / "model.safetensors"
-    tensors = load_file(file)
-    edit(tensors)
-    save_file(tensors, file, metadata={"format": "pt"})
 
 
 def load(folder: Path) -> object:

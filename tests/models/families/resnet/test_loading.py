@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import (
     AutoBackbone,
@@ -37,6 +36,7 @@ from padnet_hf import (
 )
 from padnet_hf.errors import PADCheckpointError
 from padnet_hf.method.packing import unpack_mask
+from tests.models.damage import edit_config, edit_tensors
 
 Make = Callable[..., PADResNetForImageClassification]
 Move = Callable[[PADResNetForImageClassification], PADResNetForImageClassification]
@@ -156,20 +156,6 @@ def test_a_bare_stock_model_and_a_stock_backbone_upcycle(
 def checkpoint(partitioned: Make, tmp_path: Path) -> Path:
     partitioned(granularity="element").save_pretrained(tmp_path)
     return tmp_path
-
-
-def edit_config(folder: Path, edit: Callable[[dict], object]) -> None:
-    file = folder / "config.json"
-    config = json.loads(file.read_text())
-    edit(config)
-    file.write_text(json.dumps(config))
-
-
-def edit_tensors(folder: Path, edit: Callable[[dict[str, Tensor]], object]) -> None:
-    file = folder / "model.safetensors"
-    tensors = load_file(file)
-    edit(tensors)
-    save_file(tensors, file, metadata={"format": "pt"})
 
 
 def load(folder: Path) -> object:
