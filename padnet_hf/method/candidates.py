@@ -74,11 +74,11 @@ class Units(Candidates):
     """Whole units: their contributions are summed over all their elements, in every weight of the group."""
 
     def reduced(self, weight: PADWeight, contribution: Tensor) -> Tensor:
-        along = contribution.movedim(weight.unit_dim, 0)
-        return along.reshape(weight.unit_blocks, weight.num_candidates("unit"), -1).sum(dim=(0, 2))
+        along = contribution.movedim(weight.layout.unit_dim, 0)
+        return along.reshape(weight.layout.unit_blocks, weight.num_candidates("unit"), -1).sum(dim=(0, 2))
 
     def dynamic_elements(self, weight: PADWeight) -> Tensor:
-        return weight.over_elements(self._mask(self._group_of[weight])).view(weight.shape)
+        return weight.layout.over_elements(self._mask(self._group_of[weight])).view(weight.shape)
 
     def _selected(self, contributions: Sequence[Tensor], share: float) -> list[Tensor]:
         scores, unit_sizes = [], []

@@ -5,7 +5,7 @@ from typing import Any, Literal, get_args
 
 from padnet_hf.errors import PADNetError
 from padnet_hf.method.criteria import criterion_names
-from padnet_hf.method.weight import Granularity
+from padnet_hf.method.layout import Granularity
 
 Schedule = Literal["exponential", "linear"]
 Scope = Literal["global", "layer"]

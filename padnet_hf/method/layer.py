@@ -8,8 +8,9 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from padnet_hf.method.layout import Granularity
 from padnet_hf.method.packing import pack_mask
-from padnet_hf.method.weight import Granularity, PADWeight
+from padnet_hf.method.weight import PADWeight
 
 
 class MaskGroup(NamedTuple):

@@ -22,8 +22,8 @@ from padnet_hf.hub.headers import check_headers, check_inside, read_headers
 from padnet_hf.hub.publishing import Repository, describe
 from padnet_hf.hub.whole_files import filled_whole
 from padnet_hf.method.layer import hash_masks, mask_groups, pad_weights
+from padnet_hf.method.layout import Granularity
 from padnet_hf.method.packing import count_set
-from padnet_hf.method.weight import Granularity
 from padnet_hf.models.parallel import PADParallelMixin
 from padnet_hf.version import __version__
 
@@ -178,7 +178,7 @@ class PADCheckpointMixin(PADParallelMixin):
         weights = [group.weights[0] for group in mask_groups(self, record["granularity"])]
         if any(weight.values.is_meta for weight in weights):
             return None
-        if record["granularity"] == "unit" and not all(weight.ordered for weight in weights):
+        if record["granularity"] == "unit" and not all(weight.layout.ordered for weight in weights):
             return None  # the units of a feed-forward layer are stored in their new order, without a mask
         return self._hash_masks(record["granularity"])
 

@@ -102,7 +102,7 @@ class PADModelMixin(PADCheckpointMixin):
     def cache_built_weights(self, cache: bool = True) -> None:
         """In evaluation without gradients, keep element-partitioned weights built (more memory, less time) or not."""
         for weight in pad_weights(self).values():
-            weight.cache = cache
+            weight.keep_built(cache)
 
     def _name_in_base(self, name: str) -> str:
         return name.removeprefix(f"{self.base_model_prefix}.")

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from padnet_hf.layers.experts import PADExperts
+from padnet_hf.method.conversion import partitioned_state
 from padnet_hf.method.layer import pad_weights
 from padnet_hf.method.weight import PADWeight
 
@@ -47,7 +48,7 @@ def make_experts(
             mask = units if weight.unit_dim is not None else torch.tensor([True])
         if form == "mixed" and not name.startswith("down"):
             mask = torch.full_like(mask, name.endswith("bias"))
-        weight.become(weight.partitioned_state(mask, granularity), granularity)
+        weight.become(partitioned_state(weight, mask, granularity), granularity)
         if weight.phi is not None:
             torch.nn.init.constant_(weight.phi, torch.randn((), generator=generator).item())
     return experts

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from padnet_hf.method.conversion import partitioned_state
 from padnet_hf.method.packing import merge
 from padnet_hf.method.weight import PADWeight
 
@@ -19,7 +20,7 @@ def _weight(form: str, dtype: torch.dtype = torch.float64, unit_dim: int = 0) ->
     mask = torch.zeros(weight.num_candidates(granularity), dtype=torch.bool)
     mask[1::2] = form in ("element", "unit")
     mask |= form == "fully dynamic"
-    weight.become(weight.partitioned_state(mask, granularity), granularity)
+    weight.become(partitioned_state(weight, mask, granularity), granularity)
     if weight.phi is not None:
         nn.init.constant_(weight.phi, 0.7)
     return weight
