@@ -34,7 +34,7 @@ def _mixed_by_loop(weight: PADWeight, shares: Tensor) -> Tensor:
     """Shares times what `build` gives, where dynamic; the static value whatever the shares sum to."""
     copies, mask = weight.build(), weight.mask()
     if weight.granularity == "unit":
-        mask = mask.view([-1 if dim == weight.unit_dim else 1 for dim in range(3)])
+        mask = mask.view([-1 if dim == weight.layout.unit_dim else 1 for dim in range(3)])
         mask = mask.expand(SHAPE)
     mask = mask.reshape(SHAPE)
     rows = [sum(share * values for share, values in zip(row, copies, strict=True)) for row in shares]
