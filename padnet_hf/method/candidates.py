@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
+from padnet_hf.errors import PADNetError
 from padnet_hf.method.config import PartitionConfig
 from padnet_hf.method.layer import MaskGroup
 from padnet_hf.method.packing import first_positions, pack_mask, positions_of, unpack_mask
@@ -37,7 +38,14 @@ class Candidates(ABC):
         """Keep those whose contributions are largest in magnitude, as many as make up `share` of all candidates.
 
         contributions: as `reduced` gives them, summed over batches, one tensor per weight; used up.
+        Raises PADNetError if all are zero.
         """
+        if not any(bool(contribution.any()) for contribution in contributions):
+            raise PADNetError(
+                "all scores are zero, so there is nothing to choose by: the loss of the calibration batches has no "
+                "gradient in the dynamic layers (a head of zeros lets none through). Train the head for some steps "
+                "first, or choose the criterion 'magnitude' or 'random'."
+            )
         self.masks = [pack_mask(mask) for mask in self._selected(contributions, share)]
         self._share = share
 

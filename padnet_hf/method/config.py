@@ -1,7 +1,8 @@
 """PartitionConfig: everything that decides which parameters become dynamic."""
 
-from dataclasses import asdict, dataclass
-from typing import Any, Literal, get_args
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal, Self, get_args
 
 from padnet_hf.errors import PADNetError
 from padnet_hf.method.criteria import criterion_names
@@ -81,6 +82,11 @@ class PartitionConfig:
         if self.schedule == "exponential":
             return self.dynamic_ratio**progress
         return 1 - (1 - self.dynamic_ratio) * progress
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> Self:
+        """How a model was partitioned, from `model.config.partition`, which says more than that."""
+        return cls(**{field.name: record[field.name] for field in fields(cls) if field.name in record})
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)

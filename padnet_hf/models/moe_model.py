@@ -114,7 +114,7 @@ def _routed(forward: Callable[..., Any]) -> Callable[..., Any]:
 def _with_routing(model: PADMoEMixin, output: Any, log: list[Routing], mask: Tensor | None) -> Any:
     """The output with task loss and balance loss, where it has a loss."""
     task_loss = output.get("loss")
-    if model.training and not log and pad_layers(model):
+    if model.training and not log and not all(layer.routing_is_idle for layer in pad_layers(model).values()):
         logger.warning_once("no balance loss: layers that are compiled one by one cannot tell it; compile the model")
     if task_loss is None or not log:
         return routed_output(output, task_loss=task_loss)

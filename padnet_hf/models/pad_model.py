@@ -15,7 +15,7 @@ from transformers.utils.output_capturing import _CAN_RECORD_REGISTRY
 
 from padnet_hf.errors import PADCheckpointError, PADNetError
 from padnet_hf.hub.access import repository_name
-from padnet_hf.method.layer import MultiplyAdds, pad_layers, pad_weights
+from padnet_hf.method.layer import MultiplyAdds, freeze_idle_routing, pad_layers, pad_weights
 from padnet_hf.method.packing import first_positions
 from padnet_hf.method.report import PartitionReport, report
 from padnet_hf.method.weight import PADWeight
@@ -125,6 +125,7 @@ class PADModelMixin(PADCheckpointMixin):
                 weight.make_room(counts[self._name_in_base(name)], granularity)
             except PADNetError as error:
                 raise PADNetError(f"dynamic_counts of {self._name_in_base(name)!r}: {error}") from None
+        freeze_idle_routing(self)
 
     # Initial values
 
