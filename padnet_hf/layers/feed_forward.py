@@ -49,8 +49,8 @@ class PADFeedForward(PADLayer):
         tokens = hidden.reshape(-1, hidden.shape[-1])
         if self.experts.is_static:
             return self.experts.static_network(tokens).view(hidden.shape)
-        _, weights, index, _, _ = self.router(tokens)
-        return self.experts(tokens, index, weights).view(hidden.shape)
+        routing = self.router(tokens)
+        return self.experts(tokens, routing.index, routing.weights).view(hidden.shape)
 
     def unit_group(self) -> MaskGroup:
         up, up_bias, down, down_bias = self.experts.weights

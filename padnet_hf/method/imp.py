@@ -19,6 +19,7 @@ from padnet_hf.method.layer import (
     freeze_idle_routing,
     hash_masks,
     mask_groups,
+    pad_layers,
     pad_weights,
 )
 from padnet_hf.method.packing import unpack_mask
@@ -74,7 +75,7 @@ def partition(
     masks = _choose(model, groups, taken, config, progress)
     record = config.to_dict() | {"num_samples": _count_samples(taken), "mask_hash": hash_masks(masks)}
     if config.dynamic_ratio < 1:
-        _tell_differing_copies(groups)
+        _tell_changed_outputs(model)
     with undone_on_error() as convert:
         for group, bits in zip(groups, masks, strict=True):
             mask = unpack_mask(bits, group.weights[0].num_candidates(config.granularity))
@@ -122,14 +123,21 @@ def _check_model(model: nn.Module) -> None:
             )
 
 
-def _tell_differing_copies(groups: Sequence[MaskGroup]) -> None:
-    """Say that outputs change, where values that differ become one."""
-    apart = relatedness(weight for group in groups for weight in (*group.weights, *group.followers))
-    if apart:
+def _tell_changed_outputs(model: nn.Module) -> None:
+    """Say that outputs change, where values that differ become one, or are not weighted any more."""
+    if apart := relatedness(pad_weights(model).values()):
         logger.warning(
             "The copies of this model differ, by %.2g %% of their energy. Where they become static they are replaced "
             "by their mean, so its outputs change: train on afterwards.",
             100 * apart,
+        )
+    weighted = [name for name, layer in pad_layers(model).items() if not layer.mixes_to_one()]
+    if weighted:
+        logger.warning(
+            "In %d layers (%s, ...) the weights of the copies do not sum to one for every input, as a static value's "
+            "does, so outputs change: train on afterwards.",
+            len(weighted),
+            weighted[0],
         )
 
 

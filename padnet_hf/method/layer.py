@@ -51,6 +51,10 @@ class PADLayer(nn.Module, ABC):
     def unit_group(self) -> MaskGroup:
         """Its weights, as they share a mask when the granularity is "unit"."""
 
+    def mixes_to_one(self) -> bool:
+        """Whether what mixes its copies sums to one for every input, so that equal copies are one dense weight."""
+        return True
+
     @abstractmethod
     def multiply_adds(self, inputs: Tensor) -> MultiplyAdds:
         """Multiply-adds of one call with inputs of this shape, per token or image, routing not counted."""

@@ -84,7 +84,7 @@ class PADConfigMixin:
             dense = cls.dense_class.model_type
             remedy = f"turn it into one with from_dense, padnet upcycle or --use_pad (of type {dense!r} only)"
             raise PADNetError(f"this is a checkpoint of model type {found!r}, not of {cls.model_type!r}: {remedy}.")
-        check_untrusted(config_dict)
+        check_untrusted(config_dict, {field.name for field in fields(cls)}, cls.attribute_map)
         try:
             return super().from_dict(config_dict, **kwargs)
         except MISREAD as error:

@@ -14,15 +14,16 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from padnet_hf.hub.model_card import CARD
 from padnet_hf.hub.publishing import describe
 from padnet_hf.hub.whole_files import filled_whole
+from padnet_hf.training.step_loss import StepLossMixin
 
 
-class PADTrainer(Trainer):
+class PADTrainer(StepLossMixin, Trainer):
     """transformers' Trainer, whose `create_model_card`, and with it `push_to_hub`, writes the card of a PAD model.
 
-    A checkpoint that has its trainer_state.json is whole, also with several processes, and a run resumed at its end
-    trains no further.
-    Everything else is the stock Trainer's, which works with PAD models too; its card lacks sizes and partition.
-    For models of other kinds nothing changes.
+    Its losses are right for models of all kinds, see `StepLossMixin`. A checkpoint that has its trainer_state.json is
+    whole, also with several processes, and a run resumed at its end trains no further. Everything else is the stock
+    Trainer's, which works with PAD models too; its card lacks sizes and partition. For models of other kinds nothing
+    else changes.
 
     Attributes:
         card_results: results for the card beside those that the Trainer has logged.
