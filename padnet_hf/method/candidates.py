@@ -40,7 +40,8 @@ class Candidates(ABC):
         contributions: as `reduced` gives them, summed over batches, one tensor per weight; used up.
         Raises PADNetError if all are zero.
         """
-        if not any(bool(contribution.any()) for contribution in contributions):
+        left = [contribution for contribution in contributions if contribution.numel()]
+        if left and not any(bool(contribution.any()) for contribution in left):
             raise PADNetError(
                 "all scores are zero, so there is nothing to choose by: the loss of the calibration batches has no "
                 "gradient in the dynamic layers (a head of zeros lets none through). Train the head for some steps "
