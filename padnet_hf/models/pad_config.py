@@ -67,7 +67,7 @@ class PADConfigMixin:
         if self.padnet_hf_version is not None and _minor(self.padnet_hf_version) > _minor(__version__):
             raise PADCheckpointError(
                 f"the checkpoint was saved by padnet_hf {self.padnet_hf_version}, but installed is {__version__}, "
-                "which may not read it rightly: pip install --upgrade padnet_hf"
+                "which may not read it rightly: install that version from its source code."
             )
         if self.padnet_hf_version is not None and _minor(self.padnet_hf_version) < self.first_version:
             raise PADCheckpointError(
