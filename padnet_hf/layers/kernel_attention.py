@@ -117,3 +117,11 @@ class KernelAttention(nn.Module):
 
     def extra_repr(self) -> str:
         return f"{self.function}, temperature={self.temperature:g}"
+
+
+def set_temperature(model: nn.Module, temperature: float) -> int:
+    """Set the temperature of every attention over kernels in a module; gives their number. PADNetError unless > 0."""
+    value, attentions = check_temperature(temperature), [m for m in model.modules() if isinstance(m, KernelAttention)]
+    for attention in attentions:
+        attention.temperature = value
+    return len(attentions)

@@ -16,6 +16,8 @@ from padnet_hf import PADNetError, PartitionConfig, partition
 from padnet_hf.method.layer import pad_weights
 from padnet_hf.models.known import KNOWN
 from padnet_hf.models.pad_model import PADModelMixin
+from tests.forked import forks as forks  # the fixture
+from tests.forked import run_group
 from tests.models.samples import classifier_of, family_of, inputs_of, labels_of, set_apart, small_dense, small_pad
 
 every_family = pytest.mark.parametrize("dense", KNOWN)
@@ -335,3 +337,28 @@ def test_options_that_do_not_fit_the_weights_are_named(dense: str, tmp_path: Pat
     message = rf"{name} is 2, but was {getattr(model.config, name)} when it was saved: load it without the change"
     with pytest.raises(PADNetError, match=message):
         type(model).from_pretrained(tmp_path, **{name: 2})
+
+
+# On several processes
+
+
+def _train_under_ddp() -> None:
+    """Two steps of plain DDP, which fails in the second one if a parameter of the first had no gradient."""
+    torch.distributed.init_process_group("gloo")
+    for dense in KNOWN:
+        for ratio in (0.0, 0.5):
+            model = small_pad(dense, classifier_of(dense)).train()
+            config = PartitionConfig(dynamic_ratio=ratio, criterion="random", granularity="unit")
+            partition(model, None, config, progress=False)
+            for name, parameter in model.named_parameters():
+                if any(part in name for part in ("pooler", "mask_token", "position_embeddings")):
+                    parameter.requires_grad_(False)  # of stock models, where the head uses none
+            wrapped = nn.parallel.DistributedDataParallel(model)
+            for _ in range(2):
+                wrapped(**_labelled(model)).loss.backward()
+    torch.distributed.barrier()
+    torch.distributed.destroy_process_group()
+
+
+def test_plain_ddp_takes_it_also_with_nothing_dynamic(forks: object, tmp_path: Path) -> None:
+    run_group(forks, tmp_path, 2, _train_under_ddp)
