@@ -37,6 +37,7 @@ Revision = Annotated[str | None, typer.Option(help="Branch, tag or commit.")]
 def main() -> None:
     """The command: every mistake of the user ends in one line on stderr and exit code 1."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    logging.getLogger("padnet_hf.cli").setLevel(logging.INFO)  # which columns are read, beside what stdout has
     try:
         app()
     except PADNetError as error:

@@ -11,6 +11,7 @@ from transformers import DataCollator, PreTrainedModel, Trainer, TrainerCallback
 
 from padnet_hf.adapters.sparse import trained_parameters
 from padnet_hf.hub.publishing import write_report
+from padnet_hf.jobs.columns import Columns
 from padnet_hf.jobs.output_folder import remove_earlier_run, write_run_config
 from padnet_hf.method.config import PartitionConfig
 from padnet_hf.training.calibration import CalibrationBatches
@@ -39,14 +40,14 @@ def partition_callbacks(
     return [IMPCallback(batches, partition)]
 
 
-def start_run(trainer: Trainer, options: Mapping[str, Any], *, resuming: bool) -> None:
-    """Make the output folder ours: what was asked for, and the report and picture of the partition."""
+def start_run(trainer: Trainer, options: Mapping[str, Any], *, resuming: bool, columns: Columns | None = None) -> None:
+    """Make the output folder ours: what was asked for, columns read, and report and picture of the partition."""
     trainer.accelerator.wait_for_everyone()  # no process may find this one's files in a folder that it has yet to check
     if trainer.is_world_process_zero():
         folder = str(trainer.args.output_dir)
         if not resuming:
             remove_earlier_run(folder)
-        write_run_config(folder, options, __version__)
+        write_run_config(folder, options, __version__, columns.to_dict() if columns else None)
         report_partition(trainer.model, folder)
     trainer.accelerator.wait_for_everyone()
 
