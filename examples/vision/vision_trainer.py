@@ -102,7 +102,7 @@ def print_classes(classes: dict[str, dict[str, float | int | None]]) -> None:
     for name, values in classes.items():
         accuracy = values["accuracy"]
         table.add_row(name, "-" if accuracy is None else f"{accuracy:.4f}", f"{values['images']:,}")
-    Console(width=100, highlight=False, markup=False).print(table)
+    Console(width=100, highlight=False, markup=False, emoji=False).print(table)  # a class may be called `:x:`
 
 
 def predict(job: Job) -> dict[str, float]:

@@ -24,7 +24,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Partially dynamic networks (PAD-Net): look at checkpoints, convert them, share them.",
 )
-console = Console(highlight=False, soft_wrap=True)
+console = Console(highlight=False, soft_wrap=True, emoji=False)
 
 Source = Annotated[str, typer.Argument(help="Folder, or repository on the Hub.", show_default=False)]
 Target = Annotated[Path, typer.Argument(help="Folder to write to.", show_default=False)]

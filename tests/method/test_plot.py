@@ -1,5 +1,6 @@
 import struct
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,17 @@ def test_plot_takes_other_formats_by_suffix_and_shows_every_layer(sizes: Partiti
     text = path.read_text()
     for shown in ("layers.*", ">0<", ">1<", "dense", "fully", *(f"{x.dynamic_ratio:.2f}" for x in sizes.layers)):
         assert shown in text
+
+
+def test_names_of_layers_are_drawn_as_they_are(sizes: PartitionReport, tmp_path: Path) -> None:
+    import matplotlib
+
+    names = [f"$a.{number}$.\\frac{{" for number in range(len(sizes.layers))]
+    layers = tuple(replace(layer, name=name) for layer, name in zip(sizes.layers, names, strict=True))
+    with matplotlib.rc_context({"svg.fonttype": "none"}):
+        replace(sizes, layers=layers).plot(tmp_path / "partition.svg")
+    assert all(f">{number}$<" in (tmp_path / "partition.svg").read_text() for number in range(len(names)))
+    assert ">$a.*.\\frac{<" in (tmp_path / "partition.svg").read_text()
 
 
 def test_plot_does_not_touch_the_global_figures(sizes: PartitionReport, tmp_path: Path) -> None:
