@@ -15,6 +15,7 @@ from confusion import draw_confusions
 from image_metric import ImageMetric, count_confusions, per_class_accuracy
 from padnet_hf import PartitionConfig, TemperatureCallback
 from padnet_hf.hub.whole_files import write_json
+from padnet_hf.jobs.columns import Columns
 from padnet_hf.jobs.trainer_steps import partition_callbacks, record
 from pixels import PixelCollator, PixelSet
 from vision_model import variant_of
@@ -35,6 +36,11 @@ class Job:
     @property
     def folder(self) -> str:
         return self.trainer.args.output_dir
+
+    @property
+    def columns(self) -> Columns | None:
+        """Of the data, which were read; None for files in folders."""
+        return next(iter(self.sets.values())).split.columns
 
 
 def build_trainer(
