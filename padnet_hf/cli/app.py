@@ -148,7 +148,8 @@ def partition_command(
     source: Source,
     target: Target,
     data: Annotated[
-        str | None, typer.Option(help="Calibration data: CSV, JSON or parquet file, folder, or data set on the Hub.")
+        str | None,
+        typer.Option(help="Calibration data: CSV, TSV, JSON or parquet, a folder, or a Hub data set."),
     ] = None,
     dynamic_ratio: Annotated[float, typer.Option(help="Share of the parameters that stays dynamic, 0 to 1.")] = 0.5,
     granularity: Annotated[Literal["element", "unit"], typer.Option(help="unit is faster, too.")] = "element",
@@ -162,7 +163,7 @@ def partition_command(
     input_: Annotated[
         list[str] | None, typer.Option("--input", help="Column of text or images; twice for pairs of texts.")
     ] = None,
-    label: Annotated[str, typer.Option(help="Column of labels.")] = "label",
+    label: Annotated[str, typer.Option(help="Column of labels: names that the model knows, or numbers.")] = "label",
     max_length: Annotated[int, typer.Option(min=4, help="Tokens of a text at most.")] = 128,
     overwrite: Overwrite = False,
     as_json: AsJSON = False,
@@ -173,6 +174,7 @@ def partition_command(
     """
     from padnet_hf.cli.calibration_data import calibration_batches
     from padnet_hf.cli.converting import check_target, load, partition_into
+    from padnet_hf.hub.inspection import read_config
     from padnet_hf.method.config import PartitionConfig
     from padnet_hf.method.criteria import criterion_named
 
@@ -188,12 +190,11 @@ def partition_command(
     )
     if data is None and criterion_named(criterion).needs_gradients and 0 < dynamic_ratio < 1:
         raise PADNetError(f"--criterion {criterion} needs --data to score with; magnitude and random need none.")
-    model = load(source)
     drawn = None
-    if data is not None:
+    if data is not None:  # before the model: a mistake in the data shows at once
         columns = {"split": split, "inputs": input_, "label": label, "max_length": max_length}
-        drawn = calibration_batches(data, source, model.config, config, batch_size=batch_size, **columns)
-    report = partition_into(model, source, target, drawn, config)
+        drawn = calibration_batches(data, source, read_config(source), config, batch_size=batch_size, **columns)
+    report = partition_into(load(source), source, target, drawn, config)
     if as_json:
         _print_json(report.to_dict())
     else:
