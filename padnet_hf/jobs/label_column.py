@@ -103,15 +103,16 @@ def _place(name: str) -> tuple[int, str]:
 
 
 def _check_mixture(labels: LabelColumn, numbers: Sequence[bool]) -> None:
-    """Raise PADNetError for a few words among scores, and for what stands for a missing label among whole numbers."""
-    others = [index for index, is_number in enumerate(numbers) if not is_number]
-    if not others or 2 * len(others) >= len(numbers):
+    """Raise PADNetError for a few words among scores, and for what stands for a missing label among any numbers."""
+    others = [index for index, is_a_number in enumerate(numbers) if not is_a_number]
+    count = len(numbers) - len(others)
+    if not others or not count:
         return
-    has_scores = any(is_number and "." in label for label, is_number in zip(labels.spelled, numbers, strict=True))
-    if has_scores or all(labels.spelled[index].lower() in _GAPS for index in others):
+    has_scores = any("." in label for label, is_a_number in zip(labels.spelled, numbers, strict=True) if is_a_number)
+    if (has_scores and count > len(others)) or all(labels.spelled[index].lower() in _GAPS for index in others):
         raise PADNetError(
-            f"{labels.row(others[0])}, but {len(numbers) - len(others)} of {len(numbers)} labels are numbers: correct "
-            "or remove such rows, or give the classes names that are no numbers"
+            f"{labels.row(others[0])}, but {count} of {len(numbers)} labels are numbers: correct or remove such rows, "
+            "or give the classes names that are no numbers"
         )
 
 

@@ -72,6 +72,8 @@ def test_a_word_among_scores_is_an_error_with_its_row(gap: str) -> None:
 def test_what_stands_for_a_missing_label_among_whole_numbers_is_an_error() -> None:
     with pytest.raises(PADNetError, match="row 3: column 'label' holds 'N/A', but 3 of 4 labels are numbers"):
         class_names(read("1", "2", "N/A", "1"))
+    with pytest.raises(PADNetError, match="row 2: column 'label' holds '-', but 1 of 3 labels are numbers"):
+        class_names(read("0.5", "-", "-"))
 
 
 @pytest.mark.parametrize(
