@@ -74,8 +74,8 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
         metrics |= predict(job)
     measured = task_measures(job, metrics)
     if making:
-        data = job.data.hub_name
-        share(job.trainer, measured, job.data.columns, task="text-classification", data=data, split="validation")
+        task, data, columns = "text-classification", job.data.hub_name, job.data.columns
+        share(job.trainer, measured, task=task, data=data, split="validation", columns=columns)
     if job.trainer.is_world_process_zero():
         close(job, measured, job.folder if making else job.source)
     return metrics

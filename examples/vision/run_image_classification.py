@@ -67,8 +67,8 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
         metrics |= predict(job)
     measured = {"accuracy": metrics["eval_accuracy"]} if "eval_accuracy" in metrics else {}
     if making:
-        data_name = (job.name, job.name)
-        share(job.trainer, measured, job.columns, task="image-classification", data=data_name, split="validation")
+        task, data = "image-classification", (job.name, job.name)
+        share(job.trainer, measured, task=task, data=data, split="validation", columns=job.columns)
     if job.trainer.is_world_process_zero():
         close(job, measured, job.folder if making else job.source)
     return metrics

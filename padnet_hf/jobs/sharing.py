@@ -11,20 +11,20 @@ from padnet_hf.training.trainer import PADTrainer
 def share(
     trainer: PADTrainer,
     measured: Mapping[str, float],
-    columns: Columns | None,
     *,
     task: str,
     data: tuple[str, str],
     split: str,
+    columns: Columns | None = None,
 ) -> None:
     """Write README.md with the results, and push everything if --push_to_hub was given.
 
     Args:
         measured: metric -> value.
-        columns: of the data, which were read; None where it has none.
         task: as the Hub names it, "text-classification" for instance.
         data: the data set's name on the Hub, or what else identifies it, and its name for people.
         split: of the data that was measured on.
+        columns: of the data, which were read; None where it has none.
     """
     trainer.card_results = [
         EvalResult(task, data[0], data[1], metric.replace(" ", "_"), round(value, 4), dataset_split=split)
