@@ -118,7 +118,7 @@ def _labels(
 ) -> tuple[tuple[str, ...] | None, tuple[str, ...] | None]:
     feature, values = table.features[column], table[column][:]
     known = tuple(feature.names) if isinstance(feature, ClassLabel) else None
-    missing = [row for row, value in enumerate(values) if value is None or (known is not None and value < 0)]
+    missing = [row for row, value in enumerate(values) if value in (None, "") or (known is not None and value < 0)]
     if missing and labelled:
         raise PADNetError(
             f"{source}, row {missing[0] + 1}: the label in column {column!r} is missing; fill it in, remove the row, "

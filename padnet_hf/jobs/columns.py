@@ -5,6 +5,8 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import pandas as pd
+
 from padnet_hf.errors import PADNetError
 from padnet_hf.jobs.label_column import is_number
 
@@ -115,8 +117,10 @@ def _goes_with(name: str, label: str | None) -> bool:
     return re.fullmatch(rf"(.*[_ .-])?({bases})(s|\d+)?([_ .-].*)?", name, re.IGNORECASE) is not None
 
 
-def looks_like_text(values: Iterable[object]) -> bool:
-    """Whether there is a string among the values that is more than a number."""
+def looks_like_text(values: pd.Series) -> bool:
+    """Whether there is a string among the values that is more than a number; names of classes are no text."""
+    if isinstance(values.dtype, pd.CategoricalDtype):
+        return False
     return any(isinstance(value, str) and value.strip() and not is_number(value.strip()) for value in values)
 
 

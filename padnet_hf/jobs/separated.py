@@ -2,7 +2,6 @@
 
 import csv
 import io
-import sys
 from collections.abc import Iterable
 
 from padnet_hf.errors import PADNetError
@@ -63,7 +62,7 @@ def _plain_records(text: str, separator: str) -> list[Record]:
 
 
 def _quoted_records(text: str, separator: str) -> list[Record]:
-    longest = csv.field_size_limit(sys.maxsize)  # 131,072 characters otherwise
+    longest = csv.field_size_limit(2**31 - 1)  # 131,072 characters otherwise
     reader, records, line = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True), [], 1
     try:
         for fields in reader:

@@ -45,6 +45,12 @@ def test_what_goes_with_another_label_column_is_no_text_either() -> None:
     assert choose({"body": "a", "verdict": "x", "verdict_name": "y", "label": "z"}, label="verdict") == ("body",)
 
 
+def test_classes_that_datasets_named_are_no_text() -> None:
+    table = pd.DataFrame({"topic": pd.Categorical(["a", "b"]), "body": ["x y", "z"], "label": ["0", "1"]})
+    found = choose_inputs(list(table), lambda name: looks_like_text(table[name]), (), "label", "file", OPTIONS)
+    assert found == ("body",)
+
+
 def test_without_labels_every_column_may_be_text() -> None:
     assert choose({"label_text": "a"}, label=None) == ("label_text",)
 
