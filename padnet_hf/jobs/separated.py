@@ -50,10 +50,11 @@ def _tab_records(text: str) -> list[Record]:
         quoted = _quoted_records(text, "\t")
     except PADNetError:
         return plain
-    is_written = _is_even(quoted) and any(
-        _written(quoted, quoting) == _one_kind_of_lines(text) for quoting in (csv.QUOTE_MINIMAL, csv.QUOTE_ALL)
-    )
-    return quoted if is_written and (len(quoted) == len(plain) or not _is_even(plain)) else plain
+    own = _one_kind_of_lines(text)
+    if _written(quoted, csv.QUOTE_ALL) == own:
+        return quoted
+    may_be = len(quoted) == len(plain) or not _is_even(plain)
+    return quoted if may_be and _written(quoted, csv.QUOTE_MINIMAL) == own else plain
 
 
 def _plain_records(text: str, separator: str) -> list[Record]:

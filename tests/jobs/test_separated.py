@@ -4,6 +4,8 @@ import csv
 import io
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from padnet_hf import PADNetError
 from padnet_hf.jobs.separated import parse_separated
@@ -33,6 +35,33 @@ def test_what_a_csv_writer_wrote_is_read_as_it_was(separator: str, quoting: int,
 def test_stray_quotes_in_a_tsv_are_text(rows: list[list[str]]) -> None:
     text = "\n".join("\t".join(row) for row in [["text", "label"], *rows])
     assert parse_separated(text, "\t") == (["text", "label"], rows)
+
+
+FIELDS = st.text(st.sampled_from('"",\n a'), max_size=6)
+
+
+@given(rows=st.lists(st.lists(FIELDS, min_size=2, max_size=2), min_size=1, max_size=4), quoting=st.sampled_from([0, 1]))
+def test_no_csv_is_read_as_other_rows_than_were_written(rows: list[list[str]], quoting: int) -> None:
+    file = io.StringIO(newline="")
+    csv.writer(file, quoting=quoting).writerows([["text", "label"], *rows])
+    found, refused = rows, "can be read in two ways"
+    try:
+        found = parse_separated(file.getvalue(), ",")[1]
+    except PADNetError as error:
+        refused = str(error)
+    assert found == rows
+    assert "can be read in two ways" in refused
+
+
+@given(rows=st.lists(st.lists(st.text(st.sampled_from("\"' a"), min_size=1), min_size=2, max_size=2), min_size=1))
+def test_no_quote_is_lost_from_a_tsv_without_quoting(rows: list[list[str]]) -> None:
+    text = "\n".join("\t".join(row) for row in [["text", "label"], *rows])
+    found = parse_separated(text, "\t")[1]
+    assert len(found) == len(rows)
+    if found != rows:  # then every field with a quote is written as CSV writers do
+        file = io.StringIO(newline="")
+        csv.writer(file, delimiter="\t", lineterminator="\n").writerows([["text", "label"], *found])
+        assert file.getvalue().rstrip("\n") == text
 
 
 def test_empty_lines_are_passed_over() -> None:
