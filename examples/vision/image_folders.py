@@ -51,7 +51,7 @@ def read_folder(folder: str, option: str, *, labelled: bool) -> ImageSplit:
     if labels is not None:
         _check_classes(root, set(labels), others, option)
     if others:
-        logger.info("--%s %s: left out %d files that are no images (%s)", option, folder, len(others), _kinds(others))
+        logger.info("--%s %s: left out, for no images: %s", option, folder, _kinds(others))
     return ImageSplit(
         f"--{option} {folder}", len(files), lambda index: Image.open(files[index]), lambda i: str(files[i]), labels
     )
@@ -81,5 +81,5 @@ def _check_classes(root: Path, classes: set[str], others: list[Path], option: st
 
 def _kinds(files: Iterable[Path]) -> str:
     """Suffixes with how often each is there."""
-    counts = Counter(path.suffix.lower() or "no suffix" for path in files)
+    counts = Counter(path.suffix.lower() or "without suffix" for path in files)
     return ", ".join(f"{count} {suffix}" for suffix, count in counts.most_common())

@@ -71,7 +71,7 @@ def test_files_that_are_no_images_are_counted(folders: Callable, caplog: pytest.
         Path(path, name).write_text("x")
     with caplog.at_level(logging.INFO):
         read_folder(str(path), "train_dir", labelled=True)
-    assert "left out 4 files that are no images (2 .txt, 1 .json, 1 no suffix)" in caplog.text
+    assert "left out, for no images: 2 .txt, 1 .json, 1 without suffix" in caplog.text
 
 
 @pytest.mark.parametrize("labelled", [True, False])
