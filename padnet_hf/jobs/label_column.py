@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE)
 _WHOLE = re.compile(r"[+-]?\d+")
 _GAPS = frozenset(("n/a", "na", "nan", "none", "null", "nil", "missing", "unknown", "undefined", "-", "--", "?", "."))
-"""What people write where a label is missing; among whole numbers that is no class."""
+"""What people write where a label is missing; among numbers that is no class."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,11 @@ def read_labels(values: pd.Series | Sequence[object], column: str, source: str) 
 
 
 def _spelling(value: object, index: int, column: str, source: str) -> str | None:
-    if value is None or value == "" or (isinstance(value, float) and math.isnan(value)):
+    if (
+        value is None
+        or (isinstance(value, str) and not value.strip())
+        or (isinstance(value, float) and math.isnan(value))
+    ):
         return None
     if isinstance(value, str | bool | int | float | Decimal):
         return str(value)
@@ -83,7 +87,8 @@ def class_names(labels: LabelColumn) -> tuple[str, ...] | None:
     Scores are numbers of which at least one has a decimal point. Classes that are all whole numbers are in the order of
     these, others in that of the alphabet, or in the data's own where it has one.
 
-    Raises PADNetError if most labels are numbers, but not all, or there is only one class.
+    Raises PADNetError, with the row, for a word among scores or what stands for a missing label among numbers, and if
+    there is only one class.
     """
     numbers = [is_number(label) for label in labels.spelled]
     if labels.order:

@@ -69,7 +69,7 @@ def test_a_word_among_scores_is_an_error_with_its_row(gap: str) -> None:
         class_names(read(*(f"{number}.5" for number in range(30)), gap))
 
 
-def test_what_stands_for_a_missing_label_among_whole_numbers_is_an_error() -> None:
+def test_what_stands_for_a_missing_label_among_numbers_is_an_error() -> None:
     with pytest.raises(PADNetError, match="row 3: column 'label' holds 'N/A', but 3 of 4 labels are numbers"):
         class_names(read("1", "2", "N/A", "1"))
     with pytest.raises(PADNetError, match="row 2: column 'label' holds '-', but 1 of 3 labels are numbers"):
@@ -86,7 +86,7 @@ def test_several_labels_for_a_row_are_not_supported(value: object, kind: str) ->
         read("a", value)
 
 
-@pytest.mark.parametrize("gap", [None, "", float("nan")])
+@pytest.mark.parametrize("gap", [None, "", " ", float("nan")])
 def test_a_missing_label_is_named_by_row(gap: object) -> None:
     with pytest.raises(
         PADNetError, match="file, row 2: column 'label' holds None, where a label is needed; fill it in"
