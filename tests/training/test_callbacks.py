@@ -92,7 +92,7 @@ def test_a_model_built_anew_at_train_is_refused_before_a_step(make_trainer: func
         return models[-1]
 
     trainer = make_trainer(model_init=model_init, callbacks=[_callback()])
-    with pytest.raises(PADNetError, match=r"with model_init .* Pass the model itself"):
+    with pytest.raises(PADNetError, match=r"with model_init .* Use padnet_hf.PADTrainer, .* or pass the model itself"):
         trainer.train()
     assert trainer.state.global_step == 0
     assert all(weight.is_fully_dynamic for weight in pad_weights(models[-1]).values())
