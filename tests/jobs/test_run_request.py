@@ -1,10 +1,20 @@
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 from transformers import TrainingArguments
 
 from padnet_hf import PADNetError
-from padnet_hf.jobs.run_request import check_numbers, check_run, check_same_sharding, recorded_training, roles_of
+from padnet_hf.jobs.output_folder import check_same_run, write_run_config
+from padnet_hf.jobs.run_request import (
+    _EVALUATIONS,
+    _WITHOUT_EFFECT,
+    check_numbers,
+    check_run,
+    check_same_sharding,
+    recorded_training,
+    roles_of,
+)
 
 
 def request(**fields: object) -> TrainingArguments:
@@ -92,3 +102,69 @@ def test_other_results_are_replaced_only_when_asked_and_only_if_a_run_made_them(
     with pytest.raises(PADNetError, match=r"no run_config\.json"):
         check_run(training, {}, {}, making=True, overwrite=True)
     assert check_run(training, {}, {}, making=False, overwrite=False) is None
+
+
+OTHER_RESULTS = {
+    "label_smoothing_factor": 0.3,
+    "max_grad_norm": 0.01,
+    "neftune_noise_alpha": 5.0,
+    "train_sampling_strategy": "group_by_length",
+    "adam_beta1": 0.8,
+    "adam_beta2": 0.9,
+    "adam_epsilon": 1e-3,
+    "warmup_steps": 3,
+    "lr_scheduler_kwargs": {"num_cycles": 2},
+    "optim": "sgd",
+    "optim_args": "momentum=0.9",
+    "dataloader_drop_last": True,
+    "full_determinism": True,
+    "use_liger_kernel": True,
+    "bf16": True,
+    "accelerator_config": {"split_batches": True},
+    "data_seed": 3,
+}
+SAME_RESULTS = {
+    "logging_steps": 3,
+    "save_steps": 3,
+    "per_device_eval_batch_size": 3,
+    "eval_steps": 3,
+    "eval_strategy": "epoch",
+    "metric_for_best_model": "accuracy",
+    "report_to": [],
+    "run_name": "other",
+    "dataloader_num_workers": 2,
+    "activation_checkpointing": True,
+    "hub_token": "secret",
+    "do_predict": True,
+}
+
+
+@pytest.mark.parametrize("option", OTHER_RESULTS)
+def test_options_that_change_the_result_are_compared(
+    option: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("transformers.training_args.is_liger_kernel_available", lambda: True, raising=False)
+    write_run_config(str(tmp_path), recorded_training(request()), "0")
+    asked = recorded_training(request(**{option: OTHER_RESULTS[option]}))
+    check_same_run(recorded_training(request()), str(tmp_path / "checkpoint-1"))
+    with pytest.raises(PADNetError, match=rf"--{option} is .* was trained with"):
+        check_same_run(asked, str(tmp_path / "checkpoint-1"))
+
+
+@pytest.mark.parametrize("option", SAME_RESULTS)
+def test_options_that_only_say_measure_or_keep_are_not_recorded(option: str) -> None:
+    assert recorded_training(request(**{option: SAME_RESULTS[option]})) == recorded_training(request())
+
+
+def test_evaluations_are_compared_where_they_lead_the_learning_rate() -> None:
+    def record(**fields: object) -> dict:
+        return recorded_training(request(lr_scheduler_type="reduce_lr_on_plateau", eval_strategy="steps", **fields))
+
+    assert record(eval_steps=2) != record(eval_steps=3)
+    assert record(eval_steps=2, metric_for_best_model="accuracy") != record(eval_steps=2)
+
+
+def test_every_option_of_a_later_version_is_recorded_and_all_left_out_exist() -> None:
+    names = {field.name for field in fields(TrainingArguments)}
+    assert names >= _WITHOUT_EFFECT | _EVALUATIONS
+    assert set(recorded_training(request())) == names - _WITHOUT_EFFECT - _EVALUATIONS | {"samples_per_step"}
