@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import re
 import shutil
 from collections.abc import Mapping
@@ -53,6 +54,12 @@ def check_output_dir(folder: str, *, making: bool, resuming: bool, overwrite: bo
     path = Path(folder)
     if path.exists() and not path.is_dir():
         raise PADNetError(f"--output_dir {folder} is a file: give a folder, new or empty")
+    nearest = next(parent for parent in (path, *path.absolute().parents) if parent.exists())
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
+        raise PADNetError(
+            f"--output_dir {folder} cannot be made or written to: {nearest} is no folder that you may write to; give "
+            "another one"
+        )
     if resuming and overwrite:
         raise PADNetError(
             "--resume_from_checkpoint and --overwrite_output_dir exclude each other: the first continues the run in "

@@ -1,14 +1,18 @@
 """What a library refuses becomes one PADNetError; a mistake of our own stays what it is, with its traceback."""
 
+import sysconfig
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from traceback import walk_tb
 from types import TracebackType
 
 import padnet_hf
 from padnet_hf.errors import PADNetError
 
 _PACKAGE = Path(padnet_hf.__file__).parent
+_STANDARD = Path(sysconfig.get_path("stdlib"))
+_INSTALLED = frozenset(("site-packages", "dist-packages"))
 _LONGEST_REASON = 300
 
 
@@ -16,8 +20,8 @@ _LONGEST_REASON = 300
 def as_one_error(what: str, remedy: str, *, always: tuple[type[Exception], ...] = ()) -> Iterator[None]:
     """Turn what a library raises in the block into a PADNetError, `<what>: <reason>; <remedy>`, with its cause.
 
-    An error that is raised by a line of this package, or by a neighbour of the file that the block is in, is a mistake
-    in our code, and stays as it is, unless it is one of `always`; a PADNetError stays as it is too.
+    An error that is raised by a line of this package, or of a script, is a mistake in that code, and stays as it is,
+    unless it is one of `always`; a PADNetError stays as it is too.
     """
     try:
         yield
@@ -29,13 +33,12 @@ def as_one_error(what: str, remedy: str, *, always: tuple[type[Exception], ...] 
         raise PADNetError(f"{what}: {_reason(error)}; {remedy}") from error
 
 
-def _is_our_own(traceback: TracebackType | None) -> bool:
-    """Whether the last line that ran is in this package, or in the folder of the block's file: the second frame."""
-    files = []
-    while traceback is not None:
-        files.append(Path(traceback.tb_frame.f_code.co_filename))
-        traceback = traceback.tb_next
-    return _PACKAGE in files[-1].parents or files[-1].parent == files[min(1, len(files) - 1)].parent
+def _is_our_own(trace: TracebackType | None) -> bool:
+    """Whether the last line that ran is in this package, or in no installed one."""
+    *_, (frame, _) = walk_tb(trace)
+    path = Path(frame.f_code.co_filename)
+    is_installed = not path.is_absolute() or _STANDARD in path.parents or not _INSTALLED.isdisjoint(path.parts)
+    return _PACKAGE in path.parents or not is_installed
 
 
 def _reason(error: Exception) -> str:

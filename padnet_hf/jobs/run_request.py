@@ -1,7 +1,8 @@
 """What a run is asked to do, and whether it may: the checks before any data or model is read."""
 
+import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,8 +42,18 @@ _LED_BY_EVALUATIONS = frozenset(("reduce_lr_on_plateau", "greedy"))
 _LOWEST = {
     "max_train_samples": 1, "max_eval_samples": 1, "max_predict_samples": 1, "per_device_train_batch_size": 1,
     "per_device_eval_batch_size": 1, "gradient_accumulation_steps": 1, "seed": 0, "learning_rate": 0, "weight_decay": 0,
-    "num_train_epochs": 0,
+    "num_train_epochs": 0, "eval_accumulation_steps": 1, "torch_empty_cache_steps": 1,
 }  # fmt: skip
+_LARGEST_SEED = 2**32 - 1
+"""numpy's."""
+
+_OF_EVALUATION = {
+    "prediction_loss_only": (False, "leaves out what is measured and predicted"),
+    "eval_do_concat_batches": (True, "leaves the outputs in batches, which are measured together here"),
+    "batch_eval_metrics": (False, "measures batch by batch, but what is measured here is of all data"),
+    "label_names": (None, "is for labels of other names, but here they are called labels"),
+}
+"""Options of the Trainer that a script cannot do without: the value that it takes, and what another one does."""
 
 
 def recorded_training(training: TrainingArguments) -> dict[str, Any]:
@@ -74,6 +85,7 @@ def check_run(
     if not roles_of(training):
         raise PADNetError("nothing to do: add --do_train, --do_eval or --do_predict, or several of them")
     check_processes(training)
+    check_evaluation(training)
     check_numbers({**numbers, **{name: getattr(training, name) for name in _LOWEST if hasattr(training, name)}})
     asked = training.resume_from_checkpoint
     if asked is not None and not training.do_train:
@@ -117,10 +129,38 @@ def check_numbers(options: Mapping[str, Any]) -> None:
     """Raise PADNetError for a number that is too small (or not a number); None stands for an option not given."""
     for option, lowest in _LOWEST.items():
         value = options.get(option)
-        if value is not None and not value >= lowest:
+        if value is not None and not lowest <= value < math.inf:
             raise PADNetError(
-                f"--{option} is {value}, but must be at least {lowest}: give such a number, or leave it out"
+                f"--{option} is {value}, but must be at least {lowest}{' and finite' if value == math.inf else ''}: "
+                "give such a number, or leave it out"
             )
+    if (options.get("seed") or 0) > _LARGEST_SEED:
+        raise PADNetError(f"--seed is {options['seed']}, but must be at most {_LARGEST_SEED}: give such a number")
+
+
+def check_evaluation(training: TrainingArguments) -> None:
+    """Raise PADNetError for an option that takes away what the script measures with."""
+    for option, (needed, effect) in _OF_EVALUATION.items():
+        value = getattr(training, option)
+        if value != needed:
+            raise PADNetError(f"--{option} {value} {effect}: leave it out")
+
+
+def check_measured(training: TrainingArguments, measures: Sequence[str], *, smooths: bool = True) -> None:
+    """Raise PADNetError if the training is to be led by a metric that is not measured, or to smooth scores.
+
+    Args:
+        measures: what is measured in evaluation, beside the loss.
+        smooths: whether labels are classes, of which each can get a share.
+    """
+    if training.label_smoothing_factor and not smooths:
+        raise PADNetError(
+            f"--label_smoothing_factor {training.label_smoothing_factor} gives each class a share of the label, but a "
+            "regression has no classes: leave it out"
+        )
+    asked = training.metric_for_best_model
+    if asked is not None and asked.removeprefix("eval_") not in (known := ("loss", *measures)):
+        raise PADNetError(f"--metric_for_best_model is {asked!r}, but must be one of {', '.join(map(repr, known))}")
 
 
 def roles_of(training: TrainingArguments) -> list[str]:

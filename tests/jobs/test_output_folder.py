@@ -193,3 +193,16 @@ def test_a_run_config_that_cannot_be_read_is_named(content: str, tmp_path: Path)
     (tmp_path / "run_config.json").write_text(content)
     with pytest.raises(PADNetError, match=r"run_config\.json cannot be read: remove it"):
         check_same_run({"seed": 1}, str(write_checkpoint(tmp_path, 1)))
+
+
+def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def check(folder: Path) -> None:
+        check_output_dir(str(folder), making=True, resuming=False, overwrite=False)
+
+    (tmp_path / "file").touch()
+    check(tmp_path / "new" / "run")
+    with pytest.raises(PADNetError, match=r"run cannot be made or written to: .*file is no folder"):
+        check(tmp_path / "file" / "run")
+    monkeypatch.setattr("os.access", lambda path, mode: False)  # as for anyone but root
+    with pytest.raises(PADNetError, match="is no folder that you may write to"):
+        check(tmp_path / "new" / "run")

@@ -1,3 +1,4 @@
+import re
 from dataclasses import fields
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from padnet_hf.jobs.output_folder import check_same_run, write_run_config
 from padnet_hf.jobs.run_request import (
     _EVALUATIONS,
     _WITHOUT_EFFECT,
+    check_measured,
     check_numbers,
     check_run,
     check_same_sharding,
@@ -29,6 +31,9 @@ def request(**fields: object) -> TrainingArguments:
         ("per_device_train_batch_size", 0, 1),
         ("learning_rate", -0.1, 0),
         ("learning_rate", float("nan"), 0),
+        ("learning_rate", float("inf"), 0),
+        ("num_train_epochs", float("inf"), 0),
+        ("eval_accumulation_steps", 0, 1),
         ("seed", -1, 0),
     ],
 )
@@ -37,6 +42,40 @@ def test_numbers_that_are_too_small(option: str, value: float, lowest: int) -> N
     check_numbers({option: None})
     with pytest.raises(PADNetError, match=rf"--{option} is {value}, but must be at least {lowest}"):
         check_numbers({option: value})
+
+
+def test_a_seed_that_numpy_does_not_take_is_refused() -> None:
+    check_numbers({"seed": 2**32 - 1})
+    with pytest.raises(PADNetError, match="--seed is 4294967296, but must be at most 4294967295"):
+        check_numbers({"seed": 2**32})
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("prediction_loss_only", True),
+        ("eval_do_concat_batches", False),
+        ("batch_eval_metrics", True),
+        ("label_names", ["answer"]),
+    ],
+)
+def test_options_that_take_away_what_is_measured_are_refused(option: str, value: object) -> None:
+    with pytest.raises(PADNetError, match=rf"--{option} {re.escape(str(value))} .*: leave it out"):
+        check_run(request(do_train=True, **{option: value}), {}, {}, making=True, overwrite=False)
+
+
+def test_a_training_is_led_by_a_metric_that_is_measured() -> None:
+    for metric in ("loss", "eval_loss", "f1", "eval_f1", None):
+        check_measured(request(metric_for_best_model=metric), ("f1",))
+    with pytest.raises(PADNetError, match="--metric_for_best_model is 'accuracy', but must be one of 'loss', 'f1'"):
+        check_measured(request(metric_for_best_model="accuracy"), ("f1",))
+
+
+def test_scores_are_not_smoothed() -> None:
+    check_measured(request(label_smoothing_factor=0.1), ())
+    check_measured(request(), (), smooths=False)
+    with pytest.raises(PADNetError, match=r"--label_smoothing_factor 0\.1 .* a regression has no classes"):
+        check_measured(request(label_smoothing_factor=0.1), (), smooths=False)
 
 
 def test_processes_that_would_train_alone_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
