@@ -6,6 +6,7 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
+import torch
 from huggingface_hub import EvalResult, ModelCardData
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Sampler, SequentialSampler
@@ -110,8 +111,7 @@ class PADTrainer(Trainer):
         metric_key_prefix: str = "eval",
     ) -> EvalLoopOutput:
         """The stock loop; weights that it casts are put back. Raises PADNetError if no loss is finite."""
-        casts = (self.args.bf16_full_eval or self.args.fp16_full_eval) and not self.is_in_train
-        with restored(self.model) if casts else nullcontext():
+        with restored(self.model) if self._casts_weights() else nullcontext():
             output = super().evaluation_loop(
                 dataloader, description, prediction_loss_only, ignore_keys, metric_key_prefix
             )
@@ -123,11 +123,23 @@ class PADTrainer(Trainer):
             )
         return output
 
-    def prediction_step(self, *args: Any, **kwargs: Any) -> tuple[Any, Any, Any]:
-        """A stock step. Raises PADNetError if the model gives NaN."""
-        loss, logits, labels = super().prediction_step(*args, **kwargs)
+    def prediction_step(
+        self, model: nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> tuple[Any, Any, Any]:
+        """A stock step, on inputs of the model's precision. Raises PADNetError if the model gives NaN."""
+        if self._casts_weights():
+            dtype = torch.bfloat16 if self.args.bf16_full_eval else torch.float16
+            inputs = {
+                name: value.to(dtype) if _is_float(value) and name not in self.label_names else value
+                for name, value in inputs.items()
+            }
+        loss, logits, labels = super().prediction_step(model, inputs, *args, **kwargs)
         check_outputs(logits, ", or evaluate without --fp16_full_eval" if self.args.fp16_full_eval else "")
         return loss, logits, labels
+
+    def _casts_weights(self) -> bool:
+        """Whether the stock evaluation casts the model, as it does when no training is under way."""
+        return (self.args.bf16_full_eval or self.args.fp16_full_eval) and not self.is_in_train
 
     # Training
 
@@ -219,6 +231,10 @@ class PADTrainer(Trainer):
             metadata=metadata,
             training=_training(summary),
         )
+
+
+def _is_float(value: Any) -> bool:
+    return isinstance(value, Tensor) and value.is_floating_point()
 
 
 def _training(summary: TrainingSummary) -> str:

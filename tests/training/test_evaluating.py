@@ -9,6 +9,7 @@ import torch
 from transformers import Trainer
 
 from padnet_hf import PADNetError
+from tests.hub.cases import make_batch, make_model
 from tests.training.conftest import collate, imp, make_rows, small_bert
 
 Make = Callable[..., Trainer]
@@ -43,6 +44,29 @@ def test_weights_keep_the_precision_that_they_were_trained_in(make_trainer: Make
         assert torch.equal(model(**batch).logits, expected.logits)
     assert measured["eval_loss"] == pytest.approx(expected.loss.item(), rel=0.05)
     assert not np.allclose(cast, expected.logits.numpy(), rtol=0, atol=1e-6)  # it was measured in half precision
+
+
+def test_images_are_evaluated_in_the_precision_of_the_weights(make_trainer: Make) -> None:
+    model, batch = make_model("resnet-unit"), make_batch("resnet")
+    rows = [{name: values[row] for name, values in batch.items()} for row in range(3)]
+    trainer = make_trainer(model, bf16_full_eval=True)
+    with torch.no_grad():
+        expected = model(**batch).logits
+    found = trainer.predict(rows)
+    assert found.label_ids.tolist() == batch["labels"].tolist()
+    np.testing.assert_allclose(found.predictions, expected.numpy(), rtol=0, atol=0.05 * expected.abs().max().item())
+    with torch.no_grad():
+        assert torch.equal(model(**batch).logits, expected)
+
+
+def test_scores_to_be_met_keep_their_precision(make_trainer: Make) -> None:
+    model = small_bert()
+    model.config.problem_type, model.num_labels = "regression", 1
+    model.classifier = torch.nn.Linear(16, 1)
+    scores = [0.1234567 * index for index in range(4)]
+    rows = [{**row, "labels": torch.tensor(score)} for row, score in zip(make_rows(4), scores, strict=True)]
+    found = make_trainer(model, bf16_full_eval=True).predict(rows)
+    assert found.label_ids.tolist() == pytest.approx(scores, rel=1e-6)
 
 
 def test_weights_come_back_after_an_evaluation_that_fails(make_trainer: Make) -> None:
