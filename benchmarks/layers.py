@@ -14,9 +14,9 @@ from transformers.integrations.moe import grouped_mm_experts_forward
 from padnet_hf.layers.experts import BY_DEVICE, BuiltExperts, PADExperts
 from padnet_hf.layers.feed_forward import PADFeedForward
 from padnet_hf.method.layer import pad_weights
+from padnet_hf.method.layout import Granularity
 from padnet_hf.method.packing import pack_mask
 from padnet_hf.method.selection import UNIT_BLOCK
-from padnet_hf.method.weight import Granularity
 
 
 @dataclass

@@ -25,7 +25,7 @@ from benchmarks.timing import interleaved
 from benchmarks.training import measure_steps
 from padnet_hf import PADBertConfig, PADBertForSequenceClassification
 from padnet_hf.method.layer import pad_weights
-from padnet_hf.method.weight import Granularity
+from padnet_hf.method.layout import Granularity
 
 INFERENCE, STEP = "inference", "training step"
 RATIO = 0.5

@@ -30,7 +30,7 @@ from benchmarks.timing import interleaved
 from padnet_hf import PADResNetConfig, PADResNetForImageClassification, PartitionConfig, partition
 from padnet_hf.export.exporting import export_model
 from padnet_hf.export.onnx_file import OnnxRunner
-from padnet_hf.method.weight import Granularity
+from padnet_hf.method.layout import Granularity
 
 PIPELINE, ONNX, COMPILED, COMPILED_STEP = "pipeline", "onnxruntime", "torch.compile", "torch.compile, training step"
 VARIANTS = (DENSE, OURS, UNIT, ELEMENT)

@@ -13,7 +13,7 @@ from benchmarks.layers import (
 )
 from padnet_hf.layers.experts import BY_DEVICE
 from padnet_hf.method.layer import pad_weights
-from padnet_hf.method.weight import Granularity
+from padnet_hf.method.layout import Granularity
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def build(variant: Variant, sizes: LayerSizes) -> nn.Module:
     if variant.granularity:
         partition_at_random(layer, variant.granularity, variant.ratio)
     for weight in pad_weights(layer).values():
-        weight.cache = variant.cached
+        weight.keep_built(variant.cached)
     return layer
 
 

@@ -97,7 +97,7 @@ def evaluate(job: Job) -> dict[str, float]:
         if is_matplotlib_available():
             draw_confusions(confusions, job.label_names, Path(job.folder, "confusion_matrix.png"))
         else:
-            logger.warning("no confusion_matrix.png: drawing needs matplotlib (pip install 'padnet_hf[plots]')")
+            logger.warning("no confusion_matrix.png: drawing needs matplotlib (pip install matplotlib)")
     return record(job.trainer, "eval", metrics)
 
 

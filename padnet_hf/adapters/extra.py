@@ -11,6 +11,4 @@ def import_peft(module: str = "peft") -> ModuleType:
     try:
         return import_module(module)
     except ModuleNotFoundError as error:
-        raise PADNetError(
-            "adapters need PEFT, which is not installed: pip install 'padnet_hf[peft]' (or pip install peft)."
-        ) from error
+        raise PADNetError("adapters need PEFT, which is not installed: pip install peft.") from error

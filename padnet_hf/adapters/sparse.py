@@ -1,15 +1,19 @@
 """Adapters pruned before training, after SparseAdapter (He et al., Findings of EMNLP 2022).
 
-A pruned entry is zero and stays zero: its gradient is masked, so that no optimizer moves it, weight decay or not. In
-files it is a *negative* zero, a kept entry that is zero a positive one. So the mask takes no room, the file is a stock
-PEFT adapter, and whatever loads it brings the mask along (ours).
+A pruned entry is zero and stays zero: it gets no gradient, and what a step of an optimizer makes of it nevertheless, as
+those do that mix the entries of a matrix, is set to zero again. In files it is a *negative* zero, a kept entry that is
+zero a positive one. So the mask takes no room, the file is a stock PEFT adapter, and whatever loads it brings the mask
+along (ours).
 """
 
 from collections.abc import Iterable
+from functools import partial
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.optim.optimizer import register_optimizer_step_post_hook
+from torch.utils.weak import WeakIdKeyDictionary
 
 from padnet_hf.adapters.extra import import_peft
 from padnet_hf.errors import PADNetError
@@ -20,7 +24,11 @@ from padnet_hf.method.selection import select_elements
 _STEP = 0.01
 """Length of the step that wakes tensors of zeros, as a share of the root mean square of the other ones."""
 
-_KEPT = "_num_kept"
+_KEPT = "kept_"
+"""Begins the names of the masks, buffers beside the parameters they are for: copies of a model have them too."""
+
+_MASKED: WeakIdKeyDictionary = WeakIdKeyDictionary()
+"""Parameters whose gradients are masked -> mask (*shape) of the entries that are trained."""
 
 _GRADIENT = Criterion("gradient", lambda copies, gradients, generator: gradients.float().sum(dim=0), True)
 
@@ -33,11 +41,12 @@ class AdapterSparsity(NamedTuple):
 
 
 class _Entry(NamedTuple):
-    """A tensor of an adapter, and the module that stores it."""
+    """A tensor of an adapter, the module that stores it, and PEFT's layer that computes with it."""
 
     module: nn.Module
     name: str
     parameter: nn.Parameter
+    layer: nn.Module
 
 
 def sparsify_adapter(
@@ -120,7 +129,12 @@ def restore_masks(model: nn.Module, adapter: str = "default") -> AdapterSparsity
 
 def trained_parameters(model: nn.Module) -> int:
     """How many numbers training changes: of what requires a gradient, all but the pruned entries."""
-    return sum(getattr(p, _KEPT, p.numel()) for p in model.parameters() if p.requires_grad)
+    pruned = 0
+    for module in model.modules():
+        for name, parameter in module.named_parameters(recurse=False):
+            mask = module._buffers.get(_KEPT + name)
+            pruned += int((~mask).sum()) if mask is not None and parameter.requires_grad else 0
+    return sum(p.numel() for p in model.parameters() if p.requires_grad) - pruned
 
 
 def _entries(model: nn.Module, adapter: str) -> list[_Entry]:
@@ -132,10 +146,10 @@ def _entries(model: nn.Module, adapter: str) -> list[_Entry]:
             continue
         for container in (getattr(layer, name, None) for name in layer.adapter_layer_names):
             if isinstance(container, nn.ParameterDict) and adapter in container:
-                entries.append(_Entry(container, adapter, container[adapter]))
+                entries.append(_Entry(container, adapter, container[adapter], layer))
             elif isinstance(container, nn.ModuleDict) and adapter in container:
                 module = container[adapter]
-                entries += [_Entry(module, *named) for named in module.named_parameters(recurse=False)]
+                entries += [_Entry(module, *named, layer) for named in module.named_parameters(recurse=False)]
     entries = [entry for entry in entries if entry.parameter.dim() > 1]
     if not entries:
         raise PADNetError(
@@ -193,19 +207,49 @@ def _pruned(parameter: Tensor) -> Tensor:
     return (parameter == 0) & parameter.signbit()
 
 
+@torch.no_grad()
 def _keep(entry: _Entry, mask: Tensor) -> None:
     """Train and store only what is under the mask (*shape)."""
-    module, name, parameter = entry
+    module, name, parameter, layer = entry
+    parameter.masked_fill_(~mask, -0.0)
+    module.register_buffer(_KEPT + name, mask, persistent=False)
+    if _mark_pruned not in module._state_dict_hooks.values():
+        module.register_state_dict_post_hook(_mark_pruned)
+    if _mask_gradients not in layer._forward_pre_hooks.values():
+        layer.register_forward_pre_hook(_mask_gradients)
+    _mask_gradients(layer)
 
-    def masked(gradient: Tensor) -> Tensor:
-        return gradient.masked_fill(~mask.to(gradient.device), 0)
 
-    def mark(module: nn.Module, state: dict[str, Tensor], prefix: str, metadata: object) -> None:
-        values = state[prefix + name]
-        state[prefix + name] = (values + 0.0).masked_fill(~mask.to(values.device), -0.0)  # -0.0 + 0.0 is 0.0
+def _mask_gradients(layer: nn.Module, _: object = None) -> None:
+    """See that the gradients of this layer's pruned parameters are masked. A copy of a parameter has no hooks yet."""
+    if torch.compiler.is_compiling():
+        return
+    for module in layer.modules():
+        for name, mask in module._buffers.items():
+            parameter = module._parameters.get(name.removeprefix(_KEPT)) if name.startswith(_KEPT) else None
+            if parameter is not None and parameter not in _MASKED:
+                _MASKED[parameter] = mask
+                parameter.register_hook(partial(_masked, mask=mask))
 
-    with torch.no_grad():
-        parameter.masked_fill_(~mask, -0.0)
-    setattr(parameter, _KEPT, int(mask.sum()))
-    parameter.register_hook(masked)
-    module.register_state_dict_post_hook(mark)
+
+def _masked(gradient: Tensor, mask: Tensor) -> Tensor:
+    return gradient.masked_fill(~mask.to(gradient.device), 0)
+
+
+@torch.no_grad()
+def _zero_pruned(optimizer: torch.optim.Optimizer, *_: object) -> None:
+    for group in optimizer.param_groups if _MASKED else ():
+        for parameter in group["params"]:
+            if (mask := _MASKED.get(parameter)) is not None:
+                parameter.masked_fill_(~mask.to(parameter.device), -0.0)
+
+
+register_optimizer_step_post_hook(_zero_pruned)
+
+
+def _mark_pruned(module: nn.Module, state: dict[str, Tensor], prefix: str, metadata: object) -> None:
+    for name, mask in module._buffers.items():
+        key = prefix + name.removeprefix(_KEPT)
+        if name.startswith(_KEPT) and key in state:
+            kept = mask.to(state[key].device)
+            state[key] = (state[key] + 0.0).masked_fill(~kept, -0.0)  # -0.0 + 0.0 is 0.0

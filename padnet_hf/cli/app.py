@@ -84,10 +84,10 @@ def _headline(found: "Inspection") -> str:
     record, files = found.report.record, "1 file" if found.num_files == 1 else f"{found.num_files} files"
     how = "fully dynamic"
     if record is not None:
-        how = (
-            f"{found.report.dynamic_ratio:.1%} dynamic, by {record['granularity']} (criterion {record['criterion']}, "
-            f"rounds {record['num_rounds']}, samples {record['num_samples']}, masks {record['mask_hash'][:12]})"
-        )
+        how = f"{found.report.dynamic_ratio:.1%} dynamic, by {record['granularity']}"
+        if "criterion" in record:
+            how += f" (criterion {record['criterion']}, rounds {record['num_rounds']}, samples {record['num_samples']})"
+        how += f", masks {record['mask_hash'][:12]}" if "mask_hash" in record else ""
     origin = f", from {found.config.base_model}" if found.config.base_model else ""
     dtype = str(found.dtype).removeprefix("torch.")
     return (

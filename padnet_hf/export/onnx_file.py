@@ -46,7 +46,7 @@ def check_installed() -> None:
     packages = ("onnx", "onnxscript", "onnxruntime")
     missing = [name for name in packages if importlib.util.find_spec(name) is None]
     if missing:
-        raise PADNetError(f'ONNX needs {", ".join(missing)}, not installed here: pip install "padnet_hf[export]".')
+        raise PADNetError(f"ONNX needs what is not installed here: pip install {' '.join(missing)}.")
 
 
 def onnx_model(program: ExportedProgram, inputs: list[str], outputs: list[str], opset: int) -> "Model":

@@ -17,7 +17,7 @@ FRESH_FOR = 600
 def check_downloads(files: Iterable[str | PathLike[str]]) -> None:
     """Hold fresh files in the Hub's cache against their hash, by which large files are named there.
 
-    Raises PADCheckpointError for a file with other bytes, and removes it from the cache.
+    Raises PADCheckpointError for a file with other bytes. It stays in the cache, which other programs use too.
     """
     for file in map(Path, files):
         blob = file.resolve()
@@ -26,9 +26,7 @@ def check_downloads(files: Iterable[str | PathLike[str]]) -> None:
         with blob.open("rb") as stream:
             found = hashlib.file_digest(stream, "sha256").hexdigest()
         if found != blob.name:
-            for path in {blob, file}:
-                path.unlink()
             raise PADCheckpointError(
-                f"{file.name!r} was damaged on its way from the Hub (its hash is {found[:12]}..., not "
-                f"{blob.name[:12]}...) and has been removed from the cache: load it again."
+                f"{file.name!r} was damaged on its way from the Hub: its hash is {found[:12]}..., not "
+                f"{blob.name[:12]}.... Load it again with force_download=True, or delete {str(blob)!r} first."
             )

@@ -6,6 +6,7 @@ Nothing of the values is read, and no memory taken for them: the model may be on
 import os
 from collections.abc import Iterable, Mapping
 from os import PathLike
+from typing import Any
 
 import torch
 from huggingface_hub import parse_local_safetensors_file_metadata
@@ -15,7 +16,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from padnet_hf.errors import PADCheckpointError
-from padnet_hf.method.layer import pad_layers
+from padnet_hf.method.layer import pad_layers, pad_weights
 
 _FLOATS = frozenset(("F64", "F32", "F16", "BF16"))
 _DAMAGED = "The checkpoint is damaged, or its config.json was not saved with these weights: get both again."
@@ -53,28 +54,43 @@ def check_inside(folder: str | PathLike[str], files: Iterable[str | PathLike[str
 
 
 def check_headers(
-    model: PreTrainedModel, found: Mapping[str, TensorInfo], source: str, *, sizes_may_differ: bool = False
+    model: PreTrainedModel,
+    found: Mapping[str, TensorInfo],
+    source: str,
+    *,
+    sizes_may_differ: bool = False,
+    changed: Mapping[str, tuple[Any, Any]] | None = None,
 ) -> None:
     """Raise PADCheckpointError unless the PAD layers' tensors, and all of a model of the same class, are as they must.
 
     A head may be missing, or be another one, where the checkpoint is of another class of the family; transformers
     reports that. With `sizes_may_differ`, tensors outside of PAD layers may have sizes of their own.
+
+    Args:
+        changed: options that differ from those the checkpoint was saved with, as (saved, asked for). With some, what
+            only routes may be new or left over.
     """
     prefix = f"{model.base_model_prefix}."
     own = {name.removeprefix(prefix): tensor for name, tensor in model.state_dict().items()}
     there = {name.removeprefix(prefix): info for name, info in found.items()}
     layers = tuple(f"{name.removeprefix(prefix)}." for name in pad_layers(model))
+    weights = tuple(f"{name.removeprefix(prefix)}." for name in pad_weights(model))
     is_same_class = model.config.architectures == [type(model).__name__]
     tied = {name.removeprefix(prefix) for name in model.all_tied_weights_keys}
 
     def ours(names: Iterable[str]) -> list[str]:
-        return sorted(name for name in names if is_same_class or name.startswith(layers))
+        needed = weights if changed else layers
+        may_route = layers if changed else ()
+        return sorted(
+            name for name in names if name.startswith(needed) or (is_same_class and not name.startswith(may_route))
+        )
 
     misshapen = sorted(name for name in own.keys() & there.keys() if tuple(there[name].shape) != own[name].shape)
     resized = [name for name in misshapen if not name.startswith(layers) and not sizes_may_differ]
-    for problem, names, remedy in (
-        ("are missing", ours(own.keys() - there.keys() - tied), _DAMAGED),
-        ("belong to no part of the model", ours(there.keys() - own.keys()), _DAMAGED),
+    remedy = _undo(changed) if changed else _DAMAGED
+    for problem, names, cure in (
+        ("are missing", ours(own.keys() - there.keys() - tied), remedy),
+        ("belong to no part of the model", ours(there.keys() - own.keys()), remedy),
         (
             "are of the wrong type",
             [_typed(name, own, there) for name in sorted(own) if _wrong_type(name, own, there)],
@@ -83,19 +99,24 @@ def check_headers(
         (
             "have other sizes than its configuration asks for (dynamic_counts among others)",
             [_sized(name, own, there) for name in misshapen if name.startswith(layers)],
-            _DAMAGED,
+            remedy,
         ),
         (
             "have other sizes than its configuration asks for",
             [_sized(name, own, there) for name in resized],
-            f"{_DAMAGED} {_RESIZED}",
+            f"{remedy} {_RESIZED}",
         ),
     ):
         if names:
             more = f" and {len(names) - 3} more" if len(names) > 3 else ""
             raise PADCheckpointError(
-                f"{len(names)} tensors in {source!r} {problem}: {', '.join(names[:3])}{more}. {remedy}"
+                f"{len(names)} tensors in {source!r} {problem}: {', '.join(names[:3])}{more}. {cure}"
             )
+
+
+def _undo(changed: Mapping[str, tuple[Any, Any]]) -> str:
+    options = (f"{name} is {asked!r}, but was {saved!r} when it was saved" for name, (saved, asked) in changed.items())
+    return f"{'; '.join(options)}: load it without the change."
 
 
 def _wrong_type(name: str, own: Mapping[str, Tensor], there: Mapping[str, TensorInfo]) -> bool:

@@ -35,7 +35,7 @@ def write_report(folder: Path, report: PartitionReport) -> None:
     if is_matplotlib_available():
         report.plot(folder / PICTURE)
     else:
-        logger.warning("no %s: drawing needs matplotlib (pip install 'padnet_hf[plots]')", PICTURE)
+        logger.warning("no %s: drawing needs matplotlib (pip install matplotlib)", PICTURE)
 
 
 def describe(

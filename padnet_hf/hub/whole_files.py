@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -15,7 +16,12 @@ from padnet_hf.errors import PADNetError
 _UNFINISHED = "_unfinished"
 """Begins with what Trainer's uploads leave out."""
 
-_INDEX = "model.safetensors.index.json"
+_INDEX = "model.safetensors.index."
+
+_WEIGHTS = re.compile(
+    r"model(\.(?P<variant>.+?))?(-\d+-of-\d+)?\.safetensors|model\.safetensors\.index(\.(?P<of_index>.+))?\.json"
+)
+"""transformers' names of weight files and of the index of several."""
 
 
 def is_unfinished(path: Path) -> bool:
@@ -68,12 +74,22 @@ def filled_whole(folder: Path) -> Iterator[Path]:
 
 
 def _move(source: Path, target: Path) -> None:
-    new = sorted(source.iterdir(), key=lambda path: (path.name == "config.json", path.name == _INDEX))
-    old = {path.name for path in target.glob("model*.safetensors*")}
-    if any("-of-" in name for name in old & {path.name for path in new}):
-        (target / _INDEX).unlink(missing_ok=True)  # killed among the moves, old and new shards would make a model
+    """Move the files; earlier weights of the same variants go, and an index is there only while its shards are."""
+    new = sorted(source.iterdir(), key=lambda path: (path.name == "config.json", _INDEX in path.name))
+    names = {path.name for path in new}
+    variants = {_variant(name) for name in names} - {None}
+    old = {path.name for path in target.glob("model*.safetensors*") if _variant(path.name) in variants}
+    if any("-of-" in name for name in old & names):  # killed among the moves, old and new shards would make a model
+        for name in old:
+            if _INDEX in name:
+                (target / name).unlink()
     for path in new:
         os.replace(path, target / path.name)
-    if any(path.name.startswith("model") and ".safetensors" in path.name for path in new):
-        for name in old - {path.name for path in new}:
-            (target / name).unlink(missing_ok=True)
+    for name in old - names:
+        (target / name).unlink(missing_ok=True)
+
+
+def _variant(name: str) -> str | None:
+    """The variant of the weights that a file is of, "" for the usual ones, None for other files."""
+    match = _WEIGHTS.fullmatch(name)
+    return match and (match["variant"] or match["of_index"] or "")

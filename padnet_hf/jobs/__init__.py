@@ -1,4 +1,4 @@
 """What a training script needs around its Trainer: options, the output folder, reports and the closing table.
 
-The top floor: scripts import from here, nothing else in the package does. It needs the extra `examples`.
+The top floor: scripts and the command line import from here, no floor below does. Scripts need the extra `examples`.
 """

@@ -201,6 +201,9 @@ class PADDynamicConv2d(PADLayer):
     def unit_group(self) -> MaskGroup:
         return MaskGroup((self.weight,) if self.bias is None else (self.weight, self.bias))
 
+    def mixes_to_one(self) -> bool:
+        return self.attention.sums_to_one()
+
     def multiply_adds(self, inputs: Tensor) -> MultiplyAdds:
         """Per image: the convolution, and the mixing of kernels."""
         height, width = self._output_size(inputs)

@@ -47,10 +47,10 @@ class PADFeedForward(PADLayer):
     def forward(self, hidden: Tensor) -> Tensor:
         """hidden (..., H) -> (..., H). Padding is routed like all else; the balance loss leaves it out."""
         tokens = hidden.reshape(-1, hidden.shape[-1])
-        _, weights, index, _, _ = self.router(tokens)
-        if self.experts.is_static:  # no expert to send tokens to, should they be on several processes
+        if self.experts.is_static:
             return self.experts.static_network(tokens).view(hidden.shape)
-        return self.experts(tokens, index, weights).view(hidden.shape)
+        routing = self.router(tokens)
+        return self.experts(tokens, routing.index, routing.weights).view(hidden.shape)
 
     def unit_group(self) -> MaskGroup:
         up, up_bias, down, down_bias = self.experts.weights

@@ -14,17 +14,20 @@ from padnet_hf.errors import PADNetError
 AttentionFunction = Callable[[Tensor, float], Tensor]
 
 _FUNCTIONS: dict[str, AttentionFunction] = {}
+_SUM_TO_ONE: set[str] = set()
 
 
-def register_attention(name: str) -> Callable[[AttentionFunction], AttentionFunction]:
+def register_attention(name: str, *, sums_to_one: bool = False) -> Callable[[AttentionFunction], AttentionFunction]:
     """Decorator that makes `function(logits, temperature)`, (B, E) float32 -> weights (B, E), available by name.
 
     Logits start in pairs z and -z. For these the weights of a sample should sum to one, so that a dense network gives
-    the same logits after upcycling.
+    the same logits after upcycling. `sums_to_one` says that they do for all logits: then a trained network whose
+    kernels are equal is equal to a dense one.
     """
 
     def register(function: AttentionFunction) -> AttentionFunction:
         _FUNCTIONS[name] = function
+        (_SUM_TO_ONE.add if sums_to_one else _SUM_TO_ONE.discard)(name)
         return function
 
     return register
@@ -39,7 +42,7 @@ def attention_named(name: str) -> AttentionFunction:
     return _FUNCTIONS[name]
 
 
-@register_attention("softmax")
+@register_attention("softmax", sums_to_one=True)
 def softmax(logits: Tensor, temperature: float) -> Tensor:
     """Weights that compete and sum to one (DY-Conv, and the paper's)."""
     return torch.softmax(logits / temperature, dim=-1)
@@ -105,5 +108,20 @@ class KernelAttention(nn.Module):
         precision = torch.promote_types(logits.dtype, torch.float32)
         return attention_named(self.function)(logits.to(precision), self.temperature)
 
+    @torch.no_grad()
+    def sums_to_one(self) -> bool:
+        """Whether the weights of every sample do: by their function, or as the logits are in pairs still."""
+        score = self.score
+        is_paired = torch.equal(score.weight, score.paired(score.weight)) and not score.bias.any()
+        return self.function in _SUM_TO_ONE or is_paired
+
     def extra_repr(self) -> str:
         return f"{self.function}, temperature={self.temperature:g}"
+
+
+def set_temperature(model: nn.Module, temperature: float) -> int:
+    """Set the temperature of every attention over kernels in a module; gives their number. PADNetError unless > 0."""
+    value, attentions = check_temperature(temperature), [m for m in model.modules() if isinstance(m, KernelAttention)]
+    for attention in attentions:
+        attention.temperature = value
+    return len(attentions)

@@ -20,6 +20,7 @@ class Routing(NamedTuple):
     index: (T, K) int64, the chosen experts.
     noisy: (T, E) float32, the logits with the noise of this call, if any: what the experts were chosen by.
     deviation: (T, E) float32, standard deviation of that noise, None without it.
+    was_without_gradients: whether gradients were off.
     """
 
     logits: Tensor
@@ -27,6 +28,7 @@ class Routing(NamedTuple):
     index: Tensor
     noisy: Tensor
     deviation: Tensor | None
+    was_without_gradients: bool = False
 
 
 class NoisyTopKRouter(nn.Module):
@@ -57,7 +59,7 @@ class NoisyTopKRouter(nn.Module):
             deviation = F.softplus(F.linear(hidden, self.noise_weight).float()) + self.noise_epsilon
             noisy = logits + torch.randn_like(logits) * deviation
         top, index = noisy.topk(self.top_k, dim=-1)
-        routing = Routing(logits, top.softmax(dim=-1), index, noisy, deviation)
+        routing = Routing(logits, top.softmax(dim=-1), index, noisy, deviation, not torch.is_grad_enabled())
         record(routing)
         return routing
 
@@ -72,7 +74,7 @@ def balance_loss(routing: Routing, token_mask: Tensor | None = None) -> Tensor:
 
     token_mask: (T,), zero for padding, which does not count.
     """
-    logits, weights, index, noisy, deviation = routing
+    logits, weights, index, noisy, deviation, _ = routing
     keep = torch.ones_like(logits[:, :1]) if token_mask is None else token_mask.reshape(-1, 1).to(logits.dtype)
     importance = torch.zeros_like(logits).scatter(1, index, weights).mul(keep).sum(dim=0)
     load = (_chosen(logits, noisy, deviation, index) * keep).sum(dim=0)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
+from padnet_hf.errors import PADNetError
 from padnet_hf.method.config import PartitionConfig
 from padnet_hf.method.layer import MaskGroup
 from padnet_hf.method.packing import first_positions, pack_mask, positions_of, unpack_mask
@@ -37,7 +38,15 @@ class Candidates(ABC):
         """Keep those whose contributions are largest in magnitude, as many as make up `share` of all candidates.
 
         contributions: as `reduced` gives them, summed over batches, one tensor per weight; used up.
+        Raises PADNetError if all are zero.
         """
+        left = [contribution for contribution in contributions if contribution.numel()]
+        if left and not any(bool(contribution.any()) for contribution in left):
+            raise PADNetError(
+                "all scores are zero, so there is nothing to choose by: the loss of the calibration batches has no "
+                "gradient in the dynamic layers (a head of zeros lets none through). Train the head for some steps "
+                "first, or choose the criterion 'magnitude' or 'random'."
+            )
         self.masks = [pack_mask(mask) for mask in self._selected(contributions, share)]
         self._share = share
 
@@ -74,11 +83,11 @@ class Units(Candidates):
     """Whole units: their contributions are summed over all their elements, in every weight of the group."""
 
     def reduced(self, weight: PADWeight, contribution: Tensor) -> Tensor:
-        along = contribution.movedim(weight.unit_dim, 0)
-        return along.reshape(weight.unit_blocks, weight.num_candidates("unit"), -1).sum(dim=(0, 2))
+        along = contribution.movedim(weight.layout.unit_dim, 0)
+        return along.reshape(weight.layout.unit_blocks, weight.num_candidates("unit"), -1).sum(dim=(0, 2))
 
     def dynamic_elements(self, weight: PADWeight) -> Tensor:
-        return weight.over_elements(self._mask(self._group_of[weight])).view(weight.shape)
+        return weight.layout.over_elements(self._mask(self._group_of[weight])).view(weight.shape)
 
     def _selected(self, contributions: Sequence[Tensor], share: float) -> list[Tensor]:
         scores, unit_sizes = [], []

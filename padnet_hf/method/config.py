@@ -1,11 +1,12 @@
 """PartitionConfig: everything that decides which parameters become dynamic."""
 
-from dataclasses import asdict, dataclass
-from typing import Any, Literal, get_args
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal, Self, get_args
 
 from padnet_hf.errors import PADNetError
 from padnet_hf.method.criteria import criterion_names
-from padnet_hf.method.weight import Granularity
+from padnet_hf.method.layout import Granularity
 
 Schedule = Literal["exponential", "linear"]
 Scope = Literal["global", "layer"]
@@ -14,29 +15,22 @@ StaticBranch = Literal["drop", "keep"]
 
 @dataclass(frozen=True)
 class PartitionConfig:
-    """How `partition` chooses, each field checked on construction.
+    """How `partition` chooses, each field checked on construction. docs/study.md has what each of them is worth.
 
     Attributes:
-        dynamic_ratio: kappa, the share of candidates that stays dynamic, 0 to 1. 0.5 is the paper's for MoE-BERT, 0.3
-            its choice for a dynamic ResNet; both are rows of the headline in docs/study.md. With the default router 0.5
-            is 0.8 to 0.9 points above 0.3 on the mean of four GLUE tasks (the same place, "Sizes"; one seed). What is
-            said of CIFAR-10 and SST-2 below is there under "How IMP chooses"; one seed each, SST-2 by unit.
+        dynamic_ratio: kappa, the share of candidates that stays dynamic, 0 to 1. The paper takes 0.5 for MoE-BERT, 0.3
+            for a dynamic ResNet.
         granularity: "element" (the paper's): any single weight may be dynamic; saves memory and bytes. "unit" (ours):
-            whole hidden neurons or output channels; saves multiply-adds too. With the default router both are level on
-            the mean of four GLUE tasks, on all data and in short training (docs/study.md, "In short").
-        criterion: "snip" (the paper's), "magnitude", "random" or a name given to `register_criterion`. On CIFAR-10 all
-            three are within the noise of a seed; on SST-2, with the paper's router, magnitude is 2.2 points below snip,
-            random 1.0; on four GLUE tasks with the default router random is level with snip, by element and by unit
-            (three seeds; on all data, one).
-        num_rounds: T, rounds of scoring and selecting; the dynamic share falls towards kappa from round to round. 3 is
-            ours; 1 and 10 are as good on CIFAR-10, and +0.3 and -0.3 points on SST-2.
+            whole hidden neurons or output channels; saves multiply-adds too.
+        criterion: "snip" (the paper's), "magnitude", "random" or a name given to `register_criterion`.
+        num_rounds: T, rounds of scoring and selecting; the dynamic share falls towards kappa from round to round (3 is
+            ours).
         schedule: "exponential" (the paper's): kappa ** (t / T) after round t. "linear": 1 - (1 - kappa) * t / T.
         scope: "global" (upstream's default): one threshold over all layers. "layer": the same share in every layer (in
-            every weight of it, if the granularity is "element"); as good on CIFAR-10, -0.2 points on SST-2.
+            every weight of it, if the granularity is "element").
         static_branch: what an element already static counts for in later rounds. "drop" (the paper's): nothing.
-            "keep": the static value it would get; as good on CIFAR-10, +0.3 points on SST-2.
-        num_batches: batches scored in every round (the same ones); with several processes, on each process. 8 is ours;
-            64 are as good on CoLA, by unit with the default router (three seeds).
+            "keep": the static value it would get.
+        num_batches: batches scored in every round (the same ones); with several processes, on each process (8 is ours).
         seed: of everything random: the criterion "random", and the choice of calibration batches where the caller
             draws them with it.
     """
@@ -81,6 +75,11 @@ class PartitionConfig:
         if self.schedule == "exponential":
             return self.dynamic_ratio**progress
         return 1 - (1 - self.dynamic_ratio) * progress
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> Self:
+        """How a model was partitioned, from `model.config.partition`, which says more than that."""
+        return cls(**{field.name: record[field.name] for field in fields(cls) if field.name in record})
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)

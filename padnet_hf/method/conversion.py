@@ -1,4 +1,7 @@
-"""Fully dynamic weights made compact, one after the other, or none of them."""
+"""Fully dynamic weights made compact, one after the other, or none of them.
+
+Axis letters: E copies, N elements of one copy, U units of one copy.
+"""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -6,11 +9,52 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
+from padnet_hf.method.layout import Granularity
+from padnet_hf.method.packing import mean_over_copies, pack_mask, positions_of
 from padnet_hf.method.trial import copies_are_equal
-from padnet_hf.method.weight import Granularity, PADWeight
+from padnet_hf.method.weight import PADWeight, WeightState
 
 Convert = Callable[[PADWeight, Tensor, Granularity], None]
 """Makes candidates of a weight outside a mask, (N,) or (U,) bool, static."""
+
+
+def partitioned_state(weight: PADWeight, mask: Tensor, granularity: Granularity) -> WeightState:
+    """The tensors of a fully dynamic weight when only candidates under `mask`, (N,) or (U,) bool, are dynamic."""
+    count, total, layout = int(mask.sum()), mask.numel(), weight.layout
+    copies = weight.dynamic.detach()
+    if count == total:
+        return {"dynamic": copies}
+    if count == 0:
+        return {"static": mean_over_copies(copies)}
+    if granularity == "element":
+        copies, dim, along = copies.flatten(1), 0, mask
+    else:
+        dim, along = layout.unit_dim, mask.repeat(layout.unit_blocks)
+    state = {
+        "dynamic": copies.index_select(1 + dim, positions_of(along)),
+        "static": mean_over_copies(copies.index_select(1 + dim, positions_of(~along))),
+        "phi": copies.new_zeros(1),
+    }
+    if granularity == "element" or layout.ordered:
+        state["mask_bits"] = pack_mask(mask)
+    return state
+
+
+def _unpartitioned(weight: PADWeight, mask: Tensor) -> Tensor:
+    """All copies (E, *shape) as before `partitioned_state` with this mask, if their static values were equal."""
+    if weight.is_fully_dynamic:
+        return weight.dynamic.detach()
+    layout = weight.layout
+    copies = weight.values.new_empty(layout.num_copies, *layout.shape)
+    if weight.is_static:
+        return copies.copy_(weight.static.detach())
+    places, dim, along = copies.flatten(1), 1, mask
+    if weight.granularity == "unit":
+        places, dim, along = copies, 1 + layout.unit_dim, mask.repeat(layout.unit_blocks)
+    places.index_copy_(dim, positions_of(along), weight.dynamic.detach())
+    static = weight.static.detach().expand(layout.num_copies, *weight.static.shape)
+    places.index_copy_(dim, positions_of(~along), static)
+    return copies
 
 
 @contextmanager
@@ -25,7 +69,7 @@ def undone_on_error() -> Iterator[Convert]:
 
     def convert(weight: PADWeight, mask: Tensor, granularity: Granularity) -> None:
         original = weight.dynamic
-        state = weight.partitioned_state(mask, granularity)
+        state = partitioned_state(weight, mask, granularity)
         converted.append((weight, original, weight.granularity, mask))
         weight.become(state, granularity)
         if copies_are_equal(original.detach()):
@@ -36,6 +80,6 @@ def undone_on_error() -> Iterator[Convert]:
     except BaseException:
         for weight, original, granularity, mask in converted:
             if original.numel() == 0:
-                original.data = weight.unpartitioned(mask)
+                original.data = _unpartitioned(weight, mask)
             weight.become({"dynamic": original}, granularity)
         raise

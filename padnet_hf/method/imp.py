@@ -1,9 +1,11 @@
 """Iterative mode partition (PAD-Net, section 3.3): choose the dynamic share from a few batches, before training."""
 
+import logging
 from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.parametrize import is_parametrized
 from tqdm.auto import tqdm
 
 from padnet_hf.errors import PADNetError
@@ -11,16 +13,27 @@ from padnet_hf.method.candidates import candidates
 from padnet_hf.method.config import PartitionConfig
 from padnet_hf.method.conversion import undone_on_error
 from padnet_hf.method.criteria import criterion_named
-from padnet_hf.method.layer import MaskGroup, MultiplyAdds, hash_masks, mask_groups, pad_weights
+from padnet_hf.method.layer import (
+    MaskGroup,
+    MultiplyAdds,
+    freeze_idle_routing,
+    hash_masks,
+    mask_groups,
+    pad_layers,
+    pad_weights,
+)
 from padnet_hf.method.packing import unpack_mask
 from padnet_hf.method.processes import failing_together, from_all
 from padnet_hf.method.report import PartitionReport, report
 from padnet_hf.method.scoring import Batch, no_trace, score_parameters, take
 from padnet_hf.method.shards import is_sharded
-from padnet_hf.method.trial import trials
+from padnet_hf.method.trial import relatedness, trials
 from padnet_hf.method.work import count_work
 
+logger = logging.getLogger(__name__)
 
+
+@torch.inference_mode(False)  # scores are gradients, and the model is trained afterwards
 def partition(
     model: nn.Module,
     batches: Iterable[Batch] | None = None,
@@ -61,6 +74,8 @@ def partition(
     groups = mask_groups(model, config.granularity)
     masks = _choose(model, groups, taken, config, progress)
     record = config.to_dict() | {"num_samples": _count_samples(taken), "mask_hash": hash_masks(masks)}
+    if config.dynamic_ratio < 1:
+        _tell_changed_outputs(model)
     with undone_on_error() as convert:
         for group, bits in zip(groups, masks, strict=True):
             mask = unpack_mask(bits, group.weights[0].num_candidates(config.granularity))
@@ -71,26 +86,58 @@ def partition(
         result = report(model, record, _work(model, taken or batches))
         if hasattr(model, "record_partition"):
             model.record_partition(record)
+    freeze_idle_routing(model)
     return result
 
 
 def _check_model(model: nn.Module) -> None:
-    weights = pad_weights(model)
+    weights, name = pad_weights(model), type(model).__name__
     if not weights:
         raise PADNetError(
-            f"{type(model).__name__} has no dynamic layers to partition; build one first, for instance with "
+            f"{name} has no dynamic layers to partition; build one first, for instance with "
             "PADBertForSequenceClassification.from_dense(...)."
         )
     if is_sharded(model.parameters()):
         raise PADNetError(
-            f"the parameters of this {type(model).__name__} are spread over processes, but a partition looks at whole "
+            f"the parameters of this {name} are spread over processes, but a partition looks at whole "
             "weights: call partition() first, save the model, and load that with its DistributedConfig (or start FSDP)."
         )
-    partitioned = [name for name, weight in weights.items() if not weight.is_fully_dynamic]
-    if partitioned or getattr(model, "is_partitioned", False):
+    if hasattr(model, "check_before_partition"):
+        model.check_before_partition()
+    if getattr(model, "is_partitioned", False) or not all(weight.is_fully_dynamic for weight in weights.values()):
         raise PADNetError(
-            f"this {type(model).__name__} is partitioned already; to choose again, start from the fully dynamic model "
+            f"this {name} is partitioned already; to choose again, start from the fully dynamic model "
             "(from_dense, or its checkpoint)."
+        )
+    of_layers = {weight for group in mask_groups(model, "element") for weight in group.weights}
+    for path, weight in weights.items():
+        if weight not in of_layers:
+            raise PADNetError(
+                f"the PADWeight {path!r} of this {name} is in no PAD layer, which would say what its units are and "
+                "how it is computed: put it into a subclass of padnet_hf.method.layer.PADLayer."
+            )
+        if is_parametrized(weight) or path.endswith(".base_layer"):
+            raise PADNetError(
+                f"something is wrapped around {path!r} of this {name}, an adapter or a parametrization, but a "
+                "partition replaces parameters: call partition() first, then add it."
+            )
+
+
+def _tell_changed_outputs(model: nn.Module) -> None:
+    """Say that outputs change, where values that differ become one, or are not weighted any more."""
+    if apart := relatedness(pad_weights(model).values()):
+        logger.warning(
+            "The copies of this model differ, by %.2g %% of their energy. Where they become static they are replaced "
+            "by their mean, so its outputs change: train on afterwards.",
+            100 * apart,
+        )
+    weighted = [name for name, layer in pad_layers(model).items() if not layer.mixes_to_one()]
+    if weighted:
+        logger.warning(
+            "In %d layers (%s, ...) the weights of the copies do not sum to one for every input, as a static value's "
+            "does, so outputs change: train on afterwards.",
+            len(weighted),
+            weighted[0],
         )
 
 

@@ -8,8 +8,9 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from padnet_hf.method.layout import Granularity
 from padnet_hf.method.packing import pack_mask
-from padnet_hf.method.weight import Granularity, PADWeight
+from padnet_hf.method.weight import PADWeight
 
 
 class MaskGroup(NamedTuple):
@@ -34,14 +35,25 @@ class MultiplyAdds(NamedTuple):
 class PADLayer(nn.Module, ABC):
     """Base class of every layer whose weights are PADWeights; its other parameters exist only to route or to mix.
 
-    work_per: what multiply-adds are counted for, "token" or "image".
+    Attributes:
+        work_per: what multiply-adds are counted for, "token" or "image".
+        routing_is_idle: whether nothing is dynamic, so that what routes is not trained.
     """
 
     work_per: ClassVar[str] = "token"
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.routing_is_idle = False
+        self.register_load_state_dict_post_hook(_freeze_if_idle)
+
     @abstractmethod
     def unit_group(self) -> MaskGroup:
         """Its weights, as they share a mask when the granularity is "unit"."""
+
+    def mixes_to_one(self) -> bool:
+        """Whether what mixes its copies sums to one for every input, so that equal copies are one dense weight."""
+        return True
 
     @abstractmethod
     def multiply_adds(self, inputs: Tensor) -> MultiplyAdds:
@@ -60,6 +72,27 @@ def pad_layers(model: nn.Module) -> dict[str, PADLayer]:
 def pad_weights(model: nn.Module) -> dict[str, PADWeight]:
     """The PADWeights of a model by name, in the order of `named_modules`."""
     return {name: module for name, module in model.named_modules() if isinstance(module, PADWeight)}
+
+
+def freeze_idle_routing(model: nn.Module) -> None:
+    """Take the parameters that only route out of training in layers without anything dynamic.
+
+    They would never get a gradient, and DDP would wait for it.
+    """
+    for layer in pad_layers(model).values():
+        _freeze_if_idle(layer)
+
+
+def _freeze_if_idle(layer: PADLayer, _: object = None) -> None:
+    """Freeze what only routes if nothing is dynamic, and give it back to training if something is again."""
+    weights = pad_weights(layer).values()
+    is_idle = all(weight.is_static for weight in weights)
+    if is_idle != layer.routing_is_idle:
+        of_weights = {id(parameter) for weight in weights for parameter in weight.parameters()}
+        for parameter in layer.parameters():
+            if id(parameter) not in of_weights:
+                parameter.requires_grad_(not is_idle)
+        layer.routing_is_idle = is_idle
 
 
 def mask_groups(model: nn.Module, granularity: Granularity) -> list[MaskGroup]:

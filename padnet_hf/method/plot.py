@@ -25,7 +25,7 @@ def draw(report: "PartitionReport", path: str | PathLike[str]) -> None:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise PADNetError("drawing needs matplotlib, which is not installed: pip install 'padnet_hf[plots]'") from error
+        raise PADNetError("drawing needs matplotlib, which is not installed: pip install matplotlib") from error
 
     figure = Figure(figsize=(11, max(3.6, 0.26 * len(report.layers) + 1.6)), layout="constrained")
     FigureCanvasAgg(figure)

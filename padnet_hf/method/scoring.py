@@ -6,10 +6,12 @@ and dropped. Extra memory is one float32 score per candidate, and one weight's g
 
 import itertools
 import math
+import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -22,7 +24,12 @@ Batch = Mapping[str, Any]
 
 def take(batches: Iterable[Batch] | None, count: int) -> list[Batch]:
     """The first `count` batches. Raises PADNetError for one that is not a dictionary."""
-    with torch.random.fork_rng(devices=[]):  # a DataLoader draws from the global generator
+    if isinstance(batches, Mapping):
+        raise PADNetError(
+            f"batches is one dictionary, with the keys {sorted(map(str, batches))}, but must be several of them: pass "
+            "a list, [batch], or a DataLoader that gives such dictionaries."
+        )
+    with unchanged_generators():  # a DataLoader draws from them, and a collator may
         taken = list(itertools.islice(() if batches is None else batches, count))
     for batch in taken:
         if not isinstance(batch, Mapping):
@@ -31,6 +38,21 @@ def take(batches: Iterable[Batch] | None, count: int) -> list[Batch]:
                 "keyword arguments; pass a list of such dictionaries, or a DataLoader that gives them."
             )
     return taken
+
+
+@contextmanager
+def unchanged_generators(devices: Iterable[int] = ()) -> Iterator[None]:
+    """What is drawn inside from the global random generators, of Python, numpy and torch, is not drawn outside.
+
+    devices: numbers of the GPUs whose generators count.
+    """
+    drawn_by_python, drawn_by_numpy = random.getstate(), np.random.get_state()  # noqa: NPY002 - other code's generator
+    try:
+        with torch.random.fork_rng(list(devices)):
+            yield
+    finally:
+        random.setstate(drawn_by_python)
+        np.random.set_state(drawn_by_numpy)  # noqa: NPY002
 
 
 @contextmanager
@@ -44,7 +66,7 @@ def no_trace(model: nn.Module, scored: Iterable[nn.Parameter]) -> Iterator[None]
     trained = set(scored)
     devices = sorted({p.device.index or 0 for p in parameters if p.device.type == "cuda"})
     try:
-        with torch.random.fork_rng(devices):
+        with unchanged_generators(devices):
             model.eval()
             for parameter in parameters:
                 parameter.requires_grad_(parameter in trained).grad = None
@@ -71,17 +93,24 @@ def score_parameters(
 
     `as_copies` makes (E, *shape) of a parameter and of its gradient, if they are not that already. `reduce` makes of
     the contributions (*shape) of one batch to the parameter of this number those of its candidates, of any shape. Call
-    inside `no_trace`. Raises PADNetError if a batch gives no loss, or one that is not finite.
+    inside `no_trace`. Raises PADNetError if a batch gives no loss, or one that is not finite, and if the criterion's
+    scores are of another shape, or not finite.
     """
     if not criterion.needs_gradients:
         copies = [as_copies(parameter.detach()) for parameter in parameters]
-        return [reduce(number, criterion.score(values, None, generator)) for number, values in enumerate(copies)]
+        scores = [_score(criterion, values, None, generator) for values in copies]
+        if not _are_finite(scores):
+            raise PADNetError(
+                f"scores of the criterion {criterion.name!r} are not finite: are all weights? Load the model again, or "
+                "correct the criterion."
+            )
+        return [reduce(number, score) for number, score in enumerate(scores)]
     numbers = {parameter: number for number, parameter in enumerate(parameters)}
     # One parameter after the other: a process without batches needs its zeros in the candidates' shape too.
     totals = {p: reduce(n, torch.zeros(as_copies(p).shape[1:], device=p.device)) for p, n in numbers.items()}
 
     def reduce_over_copies(parameter: Tensor) -> None:
-        contribution = criterion.score(as_copies(parameter.detach()), as_copies(parameter.grad), generator)
+        contribution = _score(criterion, as_copies(parameter.detach()), as_copies(parameter.grad), generator)
         parameter.grad = None
         totals[parameter] += reduce(numbers[parameter], contribution)
 
@@ -96,16 +125,33 @@ def score_parameters(
             hook.remove()
     scores = list(totals.values())
     sum_in_place(scores)
-    if not all(bool(score.isfinite().all()) for score in scores):
+    if not _are_finite(scores):
         raise PADNetError(
-            "the gradients of the calibration batches are not finite; lower the loss scale, or use float32."
+            f"scores of the criterion {criterion.name!r} are not finite, though the losses are: gradients of the "
+            "calibration batches overflow (lower the loss scale, or use float32), or the criterion does."
         )
     return scores
 
 
+def _score(criterion: Criterion, copies: Tensor, gradients: Tensor | None, generator: torch.Generator) -> Tensor:
+    """What the criterion says of these copies, (*shape) float32."""
+    score = criterion.score(copies, gradients, generator)
+    if not isinstance(score, Tensor) or score.shape != copies.shape[1:] or score.is_complex():
+        what = f"{score.dtype} of shape {tuple(score.shape)}" if isinstance(score, Tensor) else type(score).__name__
+        raise PADNetError(
+            f"the criterion {criterion.name!r} gave {what} for copies of shape {tuple(copies.shape)}, but must give "
+            f"one real number for each element of a copy, {tuple(copies.shape[1:])}: correct its function."
+        )
+    return score.detach().to(copies.device, torch.float32)
+
+
+def _are_finite(scores: Iterable[Tensor]) -> bool:
+    return all(bool(score.isfinite().all()) for score in scores)
+
+
 def _loss(model: nn.Module, batch: Batch, index: int) -> Tensor:
     device = next(model.parameters()).device
-    output = model(**{key: value.to(device) if isinstance(value, Tensor) else value for key, value in batch.items()})
+    output = model(**{key: _usable(value, device) for key, value in batch.items()})
     loss = output.get("loss") if isinstance(output, Mapping) else getattr(output, "loss", None)
     if loss is None:
         raise PADNetError(
@@ -118,3 +164,10 @@ def _loss(model: nn.Module, batch: Batch, index: int) -> Tensor:
             "and labels."
         )
     return loss
+
+
+def _usable(value: Any, device: torch.device) -> Any:
+    """On this device; a tensor made in inference mode, which autograd refuses, as an ordinary one."""
+    if not isinstance(value, Tensor):
+        return value
+    return value.to(device).clone() if value.is_inference() else value.to(device)

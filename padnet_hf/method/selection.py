@@ -4,6 +4,7 @@ Nothing is sorted and nothing concatenated: non-negative floats keep their order
 largest score is found digit by digit, in two histograms of 16 bits each.
 """
 
+import logging
 from collections.abc import Sequence
 
 import torch
@@ -11,8 +12,13 @@ from torch import Tensor
 
 from padnet_hf.method.packing import positions_of
 
+logger = logging.getLogger(__name__)
+
 UNIT_BLOCK = 8
 """Units are chosen in blocks of this many: matrix kernels need sizes that are multiples of 8."""
+
+_MANY_TIES = 0.01
+"""So large a share of equal scores at the threshold is worth a word."""
 
 _DIGIT_BITS = 16
 _CHUNK = 1 << 18
@@ -36,6 +42,7 @@ def top_k(scores: Sequence[Tensor], count: int) -> list[Tensor]:
         num_above = int(at_least[digit] - histogram[digit])
         threshold |= digit << shift
     masks, num_ties = [], count - num_above
+    _tell_ties(int(histogram[digit]), num_ties, sum(score.numel() for score in scores))
     for score in scores:
         mask = torch.empty_like(score, dtype=torch.bool)
         for chunk, kept in zip(score.split(_CHUNK), mask.split(_CHUNK), strict=True):
@@ -46,6 +53,16 @@ def top_k(scores: Sequence[Tensor], count: int) -> list[Tensor]:
             num_ties -= len(ties)
         masks.append(mask)
     return masks
+
+
+def _tell_ties(equal: int, kept: int, total: int) -> None:
+    """Say so if the order of the candidates, rather than their scores, decides over many of them."""
+    if 0 < kept < equal and equal > _MANY_TIES * total:
+        logger.warning(
+            "%.1f %% of the candidates have one and the same score at the threshold: of them the first ones stay "
+            "dynamic. More calibration batches, or another criterion, tell them apart.",
+            100 * equal / total,
+        )
 
 
 def _ranks(scores: Tensor) -> Tensor:
@@ -108,7 +125,11 @@ def _select_blocks(scores: Sequence[Tensor], share: float, unit_sizes: Sequence[
     held = torch.cat([torch.zeros(1, dtype=torch.int64), torch.cat(sizes)[order].cumsum(0)])
     count = int((held - share * held[-1]).abs().argmin())
     kept = torch.zeros(len(order), dtype=torch.bool)
-    kept[order[: max(count, len(scores)) if share > 0 else count]] = True
+    chosen = order[: max(count, len(scores)) if share > 0 else count]
+    kept[chosen] = True
+    if len(chosen):
+        equal = torch.cat(values) == torch.cat(values)[chosen[-1]]
+        _tell_ties(int(equal.sum()), int(equal[chosen].sum()), len(order))
     masks = []
     for score, (_, best), some in zip(scores, ranked, kept.split([len(v) for v in values]), strict=True):
         mask = torch.zeros_like(score, dtype=torch.bool)

@@ -4,23 +4,23 @@ Axis letters: E copies, N elements of one copy, U units of one copy, n or d dyna
 """
 
 from collections.abc import Callable, Iterable
-from typing import Literal, TypeVar
+from typing import Any, Self, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh
+from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from padnet_hf.errors import PADNetError
+from padnet_hf.method.kept import Kept
+from padnet_hf.method.layout import Form, Granularity, Layout
 from padnet_hf.method.packing import (
     Packed,
     first_positions,
     linear_of_copies,
     linear_per_copy,
-    mean_over_copies,
     merge,
     merge_by_order,
-    num_mask_bytes,
-    pack_mask,
     packed_linear,
     packed_order,
     positions_of,
@@ -30,12 +30,21 @@ from padnet_hf.method.packing import (
 from padnet_hf.method.scratch import scratch
 from padnet_hf.method.shards import shard_copies, summed_in_backward
 
-Granularity = Literal["element", "unit"]
-
 Result = TypeVar("Result")
 
 WeightState = dict[str, Tensor]
 """The tensors of a PADWeight by name: some of `dynamic`, `static`, `phi`, `mask_bits`."""
+
+
+_TENSORS = ("dynamic", "static", "phi", "mask_bits")
+
+_POSITIONS: Kept[tuple[Tensor, Tensor]] = Kept()
+"""Positions of dynamic and static candidates, by mask bits."""
+
+_BUILT: Kept[Tensor] = Kept()
+"""Weights built in full, by `dynamic`."""
+
+register_optimizer_step_post_hook(lambda *_: _BUILT.clear())  # fused optimizers count no changes
 
 
 class PADWeight(nn.Module):
@@ -58,12 +67,7 @@ class PADWeight(nn.Module):
     Args:
         num_copies: E, at least 1.
         shape: shape of one copy.
-        unit_dim: the dimension of `shape` along which units lie; None for a weight that belongs to no unit and is
-            dynamic or static as a whole when the granularity is `unit` (a feed-forward layer's output bias).
-        unit_blocks: how often all units lie along that dimension, one block after the other: 2 where one matrix holds
-            the gates' rows and then the up projection's, so that unit i has a row in each.
-        ordered: whether the order of units matters. Where it does not (the inner neurons of a feed-forward layer), the
-            dynamic units come first and no mask is stored.
+        unit_dim, unit_blocks, ordered: where its units are, see `Layout`.
     """
 
     mask_bits: Tensor | None
@@ -78,16 +82,11 @@ class PADWeight(nn.Module):
         ordered: bool = True,
     ) -> None:
         super().__init__()
-        self.num_copies = self.num_own_copies = num_copies
-        self.shape = torch.Size(shape)
-        self.unit_dim = unit_dim
-        self.unit_blocks = unit_blocks
-        self.ordered = ordered
+        self.layout = Layout(num_copies, torch.Size(shape), unit_dim, unit_blocks, ordered)
+        self.num_own_copies = num_copies
         self.granularity: Granularity = "element"
-        self.cache = False
+        self.keeps_built = False
         self.mesh: DeviceMesh | None = None
-        self._cached: tuple[tuple[int, ...], Tensor] | None = None
-        self._indexed: tuple[Tensor, Tensor, Tensor] | None = None
         for name in ("dynamic", "static", "phi"):
             self.register_parameter(name, None)
         self.register_buffer("mask_bits", None)
@@ -95,11 +94,19 @@ class PADWeight(nn.Module):
 
     # What it is
 
+    @property
+    def shape(self) -> torch.Size:
+        """Shape of one copy."""
+        return self.layout.shape
+
+    @property
+    def num_copies(self) -> int:
+        """E."""
+        return self.layout.num_copies
+
     def num_candidates(self, granularity: Granularity) -> int:
         """How many parts can be dynamic or static each by itself: N elements or U units (1 if it has no units)."""
-        if granularity == "element":
-            return self.shape.numel()
-        return 1 if self.unit_dim is None else self.shape[self.unit_dim] // self.unit_blocks
+        return self.layout.num_candidates(granularity)
 
     @property
     def is_fully_dynamic(self) -> bool:
@@ -118,7 +125,7 @@ class PADWeight(nn.Module):
             return 0
         if self.granularity == "element":
             return self.dynamic.shape[1]
-        return self.dynamic.shape[1 + self.unit_dim] // self.unit_blocks
+        return self.dynamic.shape[1 + self.layout.unit_dim] // self.layout.unit_blocks
 
     @property
     def num_dynamic_elements(self) -> int:
@@ -138,78 +145,9 @@ class PADWeight(nn.Module):
 
     # What it becomes
 
-    def state_shapes(
-        self, num_dynamic: int, granularity: Granularity
-    ) -> dict[str, tuple[tuple[int, ...], torch.dtype]]:
-        """Shape and dtype of every tensor that exists when `num_dynamic` candidates are dynamic.
-
-        Raises PADNetError if the count is not in 0..candidates.
-        """
-        total, dtype = self.num_candidates(granularity), self.values.dtype
-        if isinstance(num_dynamic, bool) or not isinstance(num_dynamic, int) or not 0 <= num_dynamic <= total:
-            raise PADNetError(
-                f"dynamic count {num_dynamic!r} is not possible: a weight of shape {tuple(self.shape)} has {total} "
-                f"{granularity}s, so the count must be a whole number from 0 to {total}."
-            )
-        if num_dynamic == total:
-            return {"dynamic": ((self.num_copies, *self.shape), dtype)}
-        if num_dynamic == 0:
-            return {"static": (tuple(self.shape), dtype)}
-        if granularity == "element":
-            dynamic_shape, static_shape, ordered = (num_dynamic,), (total - num_dynamic,), True
-        else:
-            dynamic_shape, static_shape, ordered = list(self.shape), list(self.shape), self.ordered
-            dynamic_shape[self.unit_dim] = num_dynamic * self.unit_blocks
-            static_shape[self.unit_dim] = (total - num_dynamic) * self.unit_blocks
-        shapes = {
-            "dynamic": ((self.num_copies, *dynamic_shape), dtype),
-            "static": (tuple(static_shape), dtype),
-            "phi": ((1,), dtype),  # FSDP2 shards no scalars
-        }
-        if ordered:
-            shapes["mask_bits"] = ((num_mask_bytes(total),), torch.uint8)
-        return shapes
-
-    def partitioned_state(self, mask: Tensor, granularity: Granularity) -> WeightState:
-        """The tensors of this fully dynamic weight when only candidates under `mask`, (N,) or (U,), are dynamic."""
-        count, total = int(mask.sum()), mask.numel()
-        copies = self.dynamic.detach()
-        if count == total:
-            return {"dynamic": copies}
-        if count == 0:
-            return {"static": mean_over_copies(copies)}
-        if granularity == "element":
-            copies, dim, along = copies.flatten(1), 0, mask
-        else:
-            dim, along = self.unit_dim, mask.repeat(self.unit_blocks)
-        state = {
-            "dynamic": copies.index_select(1 + dim, positions_of(along)),
-            "static": mean_over_copies(copies.index_select(1 + dim, positions_of(~along))),
-            "phi": copies.new_zeros(1),
-        }
-        if granularity == "element" or self.ordered:
-            state["mask_bits"] = pack_mask(mask)
-        return state
-
-    def unpartitioned(self, mask: Tensor) -> Tensor:
-        """All copies (E, *shape) as before `partitioned_state` with this mask, if their static values were equal."""
-        if self.is_fully_dynamic:
-            return self.dynamic.detach()
-        copies = self.values.new_empty(self.num_copies, *self.shape)
-        if self.is_static:
-            return copies.copy_(self.static.detach())
-        places, dim, along = copies.flatten(1), 1, mask
-        if self.granularity == "unit":
-            places, dim, along = copies, 1 + self.unit_dim, mask.repeat(self.unit_blocks)
-        places.index_copy_(dim, positions_of(along), self.dynamic.detach())
-        static = self.static.detach().expand(self.num_copies, *self.static.shape)
-        places.index_copy_(dim, positions_of(~along), static)
-        return copies
-
     def state(self) -> WeightState:
         """The tensors of this weight by name, as they are."""
-        tensors = {"dynamic": self.dynamic, "static": self.static, "phi": self.phi, "mask_bits": self.mask_bits}
-        return {name: tensor for name, tensor in tensors.items() if tensor is not None}
+        return {name: tensor for name in _TENSORS if (tensor := getattr(self, name)) is not None}
 
     def become(self, state: WeightState, granularity: Granularity | None = None) -> None:
         """Take these tensors as its own; floating-point ones become parameters, trainable if it was trainable."""
@@ -221,14 +159,18 @@ class PADWeight(nn.Module):
             setattr(self, name, tensor)
         self.mask_bits = state.get("mask_bits")
         self.granularity = granularity or self.granularity
-        self._cached = self._indexed = None
 
     def make_room(self, num_dynamic: int, granularity: Granularity) -> None:
-        """Take the form that a checkpoint with this count has, its values still to be filled in."""
-        shapes, device = self.state_shapes(num_dynamic, granularity), self.values.device
-        state = {name: torch.empty(shape, dtype=dtype, device=device) for name, (shape, dtype) in shapes.items()}
-        if "mask_bits" in state and device.type != "meta":
-            state["mask_bits"] = first_positions(num_dynamic, self.num_candidates(granularity), device)
+        """Take the form that a checkpoint with this count has, its values still to be filled in.
+
+        Raises PADNetError if the count is not in 0..candidates.
+        """
+        values, shapes = self.values, self.layout.shapes(Form(num_dynamic, granularity))
+        state = {name: values.new_empty(shape) for name, shape in shapes.items() if name != "mask_bits"}
+        if "mask_bits" in shapes and values.is_meta:
+            state["mask_bits"] = torch.empty(shapes["mask_bits"], dtype=torch.uint8, device="meta")
+        elif "mask_bits" in shapes:
+            state["mask_bits"] = first_positions(num_dynamic, self.num_candidates(granularity), values.device)
         if "phi" in state:
             state["phi"].zero_()
         self.become(state, granularity)
@@ -265,7 +207,13 @@ class PADWeight(nn.Module):
     # What it computes
 
     def forward(self, compute: Callable[[], Result]) -> Result:
-        """`compute()`. Nothing of its own: what wraps a module acts while the module is called."""
+        """`compute()`, which uses this weight.
+
+        Layers call a weight although it does nothing by itself, because accelerate's hooks and PEFT's wrappers act
+        while a module is called.
+        """
+        if self.keeps_built and torch.is_grad_enabled() and not torch.compiler.is_compiling():
+            self.forget_built()
         return compute()
 
     def scales(self) -> tuple[Tensor, Tensor]:
@@ -279,23 +227,30 @@ class PADWeight(nn.Module):
     def build(self, scratch_for: str | None = None) -> Tensor:
         """All copies in full, (E, *shape); differentiable in every parameter.
 
-        With `cache` set and gradients off, the result is kept until a parameter changes (a change through `.data`,
-        which torch does not count, goes unnoticed) or gradients are on.
+        After `keep_built`, and with gradients off, the result is kept for the next time, until a parameter changes or
+        the weight is called with gradients on. A change through `.data` goes unnoticed: call `forget_built` after it.
 
         Args:
             scratch_for: a purpose; on a CPU, what is built then holds only until something is built for it again.
         """
         if self.is_fully_dynamic:
             return self.own_dynamic
-        if torch.compiler.is_compiling():
-            return self._build()
-        if not self.cache or torch.is_grad_enabled():
-            self._cached = None
-            return self._build(scratch_for)
-        key = tuple(part for t in self.state().values() for part in (id(t), t.data_ptr(), t._version))
-        if self._cached is None or self._cached[0] != key:
-            self._cached = (key, self._build())
-        return self._cached[1]
+        if self._may_keep():
+            return _BUILT.get(tuple(self.state().values()), self._build)
+        return self._build(scratch_for)
+
+    def keep_built(self, keep: bool = True) -> None:
+        """Whether `build` keeps its result while gradients are off; E * N numbers."""
+        self.keeps_built = keep
+        if not keep:
+            self.forget_built()
+
+    def forget_built(self) -> None:
+        """Let go of the copies that are kept built."""
+        _BUILT.forget(self.values)
+
+    def _may_keep(self) -> bool:
+        return self.keeps_built and not torch.is_grad_enabled() and not torch.compiler.is_compiling()
 
     def _build(self, scratch_for: str | None = None) -> Tensor:
         if self.is_static:
@@ -323,7 +278,7 @@ class PADWeight(nn.Module):
         """Dynamic values (B, n) with the static ones in their places, (B, *shape)."""
         mask = self.mask()
         if self.granularity == "unit":
-            mask = self.over_elements(mask)
+            mask = self.layout.over_elements(mask)
         order = packed_order(mask, dynamic.shape[1])
         return merge_by_order(dynamic, self.shared_static.flatten(), *self.scales(), order).view(-1, *self.shape)
 
@@ -332,7 +287,7 @@ class PADWeight(nn.Module):
 
         Like `build`, but of an element partition only one copy is built at a time, also in the backward pass.
         """
-        in_full = self.granularity == "unit" or self.phi is None or (self.cache and not torch.is_grad_enabled())
+        in_full = self.granularity == "unit" or self.phi is None or self._may_keep()
         if in_full or torch.compiler.is_compiling():
             return linear_of_copies(inputs, self.build(), bias)
         if torch.is_grad_enabled():
@@ -348,42 +303,66 @@ class PADWeight(nn.Module):
         return Packed(*values, *self.scales(), *self._element_positions())
 
     def positions(self) -> tuple[Tensor, Tensor]:
-        """Positions of dynamic and of static candidates, in rising order, int32, worked out once and kept."""
-        if self._indexed is None or self._indexed[0] is not self.mask_bits:
-            self._indexed = (self.mask_bits, *_positions(self.mask()))
-        return self._indexed[1:]
+        """Positions of dynamic and of static candidates, in rising order, int32; worked out once for every mask.
+
+        Raises PADNetError if the mask has been changed so that it does not fit the values any more.
+        """
+        if self.mask_bits is None:
+            return _positions(self.mask())
+        return _POSITIONS.get((self.mask_bits,), self._checked_positions)
+
+    def _checked_positions(self) -> tuple[Tensor, Tensor]:
+        positions = _positions(self.mask())
+        if len(positions[0]) != self.num_dynamic:
+            raise PADNetError(
+                f"the mask of a weight of shape {tuple(self.shape)} has {len(positions[0])} set bits, but "
+                f"{self.num_dynamic} {self.granularity}s are dynamic: something has written to it. An average over "
+                "models must copy buffers of whole numbers, not average them (AveragedModel: use_buffers=False)."
+            )
+        return positions
 
     def order(self) -> Tensor:
         """`packed_order` of its candidates."""
         return packed_order(self.mask(), self.num_dynamic)
 
     def _element_positions(self) -> tuple[Tensor, Tensor]:
-        if self.granularity == "element":
-            return self.positions()
-        return _positions(self.over_elements(self.mask()))
-
-    def over_elements(self, values: Tensor) -> Tensor:
-        """One value per unit, (U,), -> the same for each of the unit's elements, (N,)."""
-        sizes = [-1 if dim == self.unit_dim else 1 for dim in range(len(self.shape))]
-        return values.repeat(self.unit_blocks).view(sizes).expand(self.shape).flatten()
+        positions = self.positions()
+        return positions if self.granularity == "element" else _positions(self.layout.over_elements(self.mask()))
 
     @torch.no_grad()
     def scale_units(self, factors: Tensor) -> None:
         """Multiply every unit of all copies by its factor, (U,), in place."""
-        elements = self.over_elements(factors)
+        elements = self.layout.over_elements(factors)
         if self.is_fully_dynamic or self.is_static:
             self.values.mul_(elements.view(self.shape))
         else:
             for values, positions in zip((self.dynamic, self.static), self._element_positions(), strict=True):
                 values.mul_(elements[positions].view(values.shape[-self.static.dim() :]))
 
-    def _load_from_state_dict(self, *args: object, **kwargs: object) -> None:
-        super()._load_from_state_dict(*args, **kwargs)
-        self._cached = self._indexed = None
+    # What torch does to it as to any module
 
-    def __getstate__(self) -> dict[str, object]:
-        """What is kept only to save time is not copied, nor pickled."""
-        return self.__dict__ | {"_cached": None, "_indexed": None}
+    def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *args: Any) -> None:
+        """Load; a weight that has another form takes that of the tensors it finds, as new parameters."""
+        found = {name: tuple(state_dict[prefix + name].shape) for name in _TENSORS if prefix + name in state_dict}
+        own = {name: tuple(tensor.shape) for name, tensor in self.state().items()}
+        form = None if self.mesh is not None or found == own else self.layout.form_of(found, self.granularity)
+        if form is not None:
+            self.make_room(*form)
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
+    def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
+        """Save; the mask as a copy, for what writes averages of whole models into a state dict."""
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        if self.mask_bits is not None and not keep_vars:
+            destination[f"{prefix}mask_bits"] = self.mask_bits.clone()
+
+    def _apply(self, function: Callable[[Tensor], Tensor], *args: Any, **kwargs: Any) -> Self:
+        """Apply; kernels stay in the order of their elements, which positions count: they have no memory format."""
+
+        def in_order(tensor: Tensor) -> Tensor:
+            return function(tensor.flatten()).view(tensor.shape) if tensor.dim() > 3 else function(tensor)
+
+        return super()._apply(in_order, *args, **kwargs)
 
     def extra_repr(self) -> str:
         total = self.num_candidates(self.granularity)

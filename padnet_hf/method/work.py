@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from padnet_hf.errors import PADNetError
 from padnet_hf.method.layer import MultiplyAdds, PADLayer, pad_layers
+from padnet_hf.method.scoring import unchanged_generators
 
 logger = logging.getLogger(__name__)
 
@@ -27,7 +28,7 @@ def count_work(model: nn.Module, inputs: Mapping[str, Any]) -> dict[str, Multipl
         outline = _without_memory(model).eval()
         for name, layer in pad_layers(outline).items():
             layer.forward = partial(_count, layer, name, found)
-        with torch.no_grad(), torch.random.fork_rng([]):
+        with torch.no_grad(), unchanged_generators():
             outline(**{name: _on_meta(value) for name, value in inputs.items()})
     except PADNetError:
         raise

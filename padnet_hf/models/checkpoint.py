@@ -1,5 +1,6 @@
 """How a PAD model is saved and loaded: compact, whole, and checked."""
 
+import json
 from collections.abc import Sequence
 from json import JSONDecodeError
 from os import PathLike
@@ -7,12 +8,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import torch
 from huggingface_hub import CommitInfo, EvalResult, ModelCardData
 from huggingface_hub.constants import HF_HUB_OFFLINE
 from huggingface_hub.errors import HTTPError
 from safetensors import SafetensorError
 from transformers import BaseImageProcessor, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.configuration_utils import PreTrainedConfig
+from transformers.utils import CONFIG_NAME
 
 from padnet_hf.errors import MISREAD, PADCheckpointError, PADHubError, PADNetError
 from padnet_hf.hub.access import explained, not_cached, repository_name
@@ -21,16 +23,17 @@ from padnet_hf.hub.downloads import check_downloads
 from padnet_hf.hub.headers import check_headers, check_inside, read_headers
 from padnet_hf.hub.publishing import Repository, describe
 from padnet_hf.hub.whole_files import filled_whole
-from padnet_hf.method.layer import hash_masks, mask_groups, pad_weights
-from padnet_hf.method.packing import count_set
-from padnet_hf.method.weight import Granularity
 from padnet_hf.models.parallel import PADParallelMixin
+from padnet_hf.models.partition_record import PartitionRecordMixin
 from padnet_hf.version import __version__
+
+_RECORDS = ("partition", "padnet_hf_version", "base_model")
+"""Fields that decide nothing about the tensors."""
 
 _PUSH_OPTIONS = ("commit_message", "commit_description", "private", "revision", "create_pr", "tags", "token")
 
 
-class PADCheckpointMixin(PADParallelMixin):
+class PADCheckpointMixin(PartitionRecordMixin, PADParallelMixin):
     """save_pretrained and from_pretrained of PAD models."""
 
     def save_pretrained(
@@ -40,7 +43,7 @@ class PADCheckpointMixin(PADParallelMixin):
 
         Beside the weights, the folder gets the file of code that `trust_remote_code=True` runs: an import of this
         package. Of a sharded model every process calls it, and none returns before the files are there.
-        Raises PADNetError if the files cannot be written.
+        Raises PADNetError if the files cannot be written, and PADCheckpointError if something has changed the masks.
         """
         if kwargs.get("distributed_checkpoint") or not self.should_save_on_this_rank(is_main_process):
             super().save_pretrained(save_directory, is_main_process, *args, **kwargs)
@@ -50,8 +53,8 @@ class PADCheckpointMixin(PADParallelMixin):
         to_hub = {name: kwargs.pop(name) for name in _PUSH_OPTIONS if name in kwargs}
         self.config.auto_map = auto_map(self.config.auto_classes)
         self.config.padnet_hf_version = __version__
-        if (found := self._hash_stored_masks()) is not None:  # of a new model: not those of the recorded partition
-            self.config.partition = {**self.config.partition, "mask_hash": found}
+        self.check_masks()
+        self._add_hash()
         with filled_whole(Path(save_directory)) as folder:
             super().save_pretrained(folder, is_main_process, *args, **kwargs)
             write_shim(folder, self.config.auto_classes)
@@ -143,46 +146,22 @@ class PADCheckpointMixin(PADParallelMixin):
             if Path(source).is_dir():
                 check_inside(source, checkpoint_files)
             check_downloads(checkpoint_files)
-            may_differ = load_config.ignore_mismatched_sizes
-            check_headers(model, read_headers(checkpoint_files), source, sizes_may_differ=may_differ)
+            check_headers(
+                model,
+                read_headers(checkpoint_files),
+                source,
+                sizes_may_differ=load_config.ignore_mismatched_sizes,
+                changed=_changed_options(model.config, Path(checkpoint_files[0]).with_name(CONFIG_NAME)),
+            )
         return PreTrainedModel._load_pretrained_model(model, state_dict, checkpoint_files, load_config, **kwargs)
 
     @classmethod
     def register_for_auto_class(cls, auto_class: str | type = "AutoModel") -> None:
         """Do nothing: checkpoints carry their own code (padnet_hf/hub/code_shim.py), the package's is not copied."""
 
-    def check_masks(self) -> None:
-        """Raise PADCheckpointError if a mask has not its count of set bits, or the masks are not those recorded."""
-        for name, weight in pad_weights(self).items():
-            if weight.mask_bits is None or weight.mask_bits.is_meta:
-                continue
-            num_set, rest = count_set(weight.mask_bits), weight.num_candidates(weight.granularity) % 8
-            beyond = weight.mask_bits[-1] >> rest if rest else 0
-            if num_set != weight.num_dynamic or beyond:
-                raise PADCheckpointError(
-                    f"the mask of {name} has {num_set} set bits, but dynamic_counts says {weight.num_dynamic}; the "
-                    "checkpoint is damaged, download or save it again."
-                )
-        found = self._hash_stored_masks()
-        if found is not None and found != (recorded := self.config.partition["mask_hash"]):
-            raise PADCheckpointError(
-                f"the masks have the hash {found[:12]}..., but the partition recorded {str(recorded)[:12]}...; "
-                "the checkpoint is damaged or its config.json belongs to another one."
-            )
 
-    def _hash_stored_masks(self) -> str | None:
-        """The hash of the masks, or None where none was recorded or a checkpoint does not hold them."""
-        record = self.config.partition or {}
-        if not record.get("mask_hash") or record.get("granularity") not in ("element", "unit"):
-            return None
-        weights = [group.weights[0] for group in mask_groups(self, record["granularity"])]
-        if any(weight.values.is_meta for weight in weights):
-            return None
-        if record["granularity"] == "unit" and not all(weight.ordered for weight in weights):
-            return None  # the units of a feed-forward layer are stored in their new order, without a mask
-        return self._hash_masks(record["granularity"])
-
-    @torch.no_grad()
-    def _hash_masks(self, granularity: Granularity) -> str:
-        weights = (group.weights[0] for group in mask_groups(self, granularity))
-        return hash_masks(weight.mask() if weight.mask_bits is None else weight.mask_bits for weight in weights)
+def _changed_options(config: PreTrainedConfig, saved: Path) -> dict[str, tuple[Any, Any]]:
+    """Our options that differ from those the checkpoint was saved with, as (saved, asked for)."""
+    before = json.loads(saved.read_text(encoding="utf-8")) if saved.is_file() else {}
+    options = (name for name in config._own_fields() if name in before and name not in _RECORDS)
+    return {name: (before[name], now) for name in options if (now := getattr(config, name)) != before[name]}

@@ -7,7 +7,8 @@ from torch import nn
 from transformers import PreTrainedModel
 from transformers.initialization import copy_, zeros_
 
-from padnet_hf.layers.kernel_attention import KernelAttention, PairedLinear, check_temperature
+from padnet_hf.errors import PADNetError
+from padnet_hf.layers.kernel_attention import PairedLinear, set_temperature
 from padnet_hf.models.fusing import drop_norms, fold_norms
 from padnet_hf.models.kernels_config import PADKernelsConfig
 from padnet_hf.models.pad_model import PADModelMixin
@@ -28,12 +29,18 @@ class PADKernelsMixin(PADModelMixin):
         if self.config.fused:
             drop_norms(base)
 
+    def check_before_partition(self) -> None:
+        """Raise PADNetError if batch norms are folded: their shifts are static, and nothing can be trained well."""
+        if self.config.fused:
+            raise PADNetError(
+                f"the batch norms of this {type(self).__name__} are folded into its convolutions (fuse()), so that it "
+                "cannot be partitioned or trained: partition the model before it is fused, and fuse() that."
+            )
+
     def set_temperature(self, temperature: float) -> None:
         """Set the temperature of every attention over kernels; it is saved with the model. PADNetError unless > 0."""
-        self.config.temperature = check_temperature(temperature)
-        for module in self.modules():
-            if isinstance(module, KernelAttention):
-                module.temperature = self.config.temperature
+        set_temperature(self, temperature)
+        self.config.temperature = float(temperature)
 
     @torch.no_grad()
     def fuse(self) -> Self:

@@ -18,13 +18,12 @@ class PADMoEConfig(PADConfigMixin):
     Attributes beside the stock ones and PADConfigMixin's:
         num_experts: E, copies of each dynamic feed-forward network (upstream: 8).
         num_experts_per_tok: K, experts that each token passes, 1 to E (upstream: 2).
-        moe_layers: indices of the layers that are dynamic; None for all. For PAD by unit the last three of six did
-            as well as all in short training, better on all of MRPC and STS-B: docs/study.md, "In short".
+        moe_layers: indices of the layers that are dynamic; None for all. docs/study.md ("In short") has what the last
+            half of them is worth.
         expert_dropout: dropout of the experts' inner activations in training (none upstream; Fedus et al. 2022, section
             2.4, fine-tune with 0.4). 0 keeps what the dense network has.
-        router_noise: whether training adds learned noise to the router's logits (upstream: yes; without it fully
-            dynamic networks and those partitioned by element gain in short training, those by unit stay level, and on
-            all data so does fully dynamic: docs/study.md, "In short").
+        router_noise: whether training adds learned noise to the router's logits (upstream: yes; docs/study.md, "In
+            short", has why ours does not).
         router_noise_epsilon: least standard deviation of that noise (upstream: 1e-2).
         router_init_std: standard deviation of the router's initial weights (upstream: 0, which needs the noise: without
             it all tokens would begin with the same experts).

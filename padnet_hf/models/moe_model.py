@@ -34,6 +34,8 @@ class PADMoEMixin(PADModelMixin):
     """
 
     config: PADMoEConfig
+    balance_loss_is_added = False
+    """Whether who trains the model adds output.balance_loss to a loss of their own, as PADTrainer does."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -74,6 +76,20 @@ class PADMoEMixin(PADModelMixin):
             if isinstance(module, PADExperts):
                 module.implementation = self.config._experts_implementation
 
+    def activation_checkpointing_enable(
+        self, activation_checkpointing_kwargs: dict[str, Any] | None = None, **kwargs: Any
+    ) -> None:
+        """transformers' activation_checkpointing_enable; with a balance loss never the reentrant kind.
+
+        That one runs layers without gradients first, so that the routers' loss would be lost. The other kind gives the
+        same numbers.
+        """
+        asked = dict(activation_checkpointing_kwargs or {})
+        if asked.get("use_reentrant") and self.config.balance_loss_coef:
+            logger.warning_once("use_reentrant=True would lose the routers' balance loss: use_reentrant=False is used")
+            asked["use_reentrant"] = False
+        super().activation_checkpointing_enable(asked or None, **kwargs)
+
     def _set_gradient_checkpointing(self, enable: bool = True, *args: Any, **kwargs: Any) -> None:
         super()._set_gradient_checkpointing(enable, *args, **kwargs)
         for module in self.modules():
@@ -112,16 +128,36 @@ def _routed(forward: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _with_routing(model: PADMoEMixin, output: Any, log: list[Routing], mask: Tensor | None) -> Any:
-    """The output with task loss and balance loss, where it has a loss."""
+    """The output with task loss and balance loss, where it has a loss, and in training."""
     task_loss = output.get("loss")
-    if model.training and not log and pad_layers(model):
-        logger.warning_once("no balance loss: layers that are compiled one by one cannot tell it; compile the model")
-    if task_loss is None or not log:
+    if model.training:
+        _check_log(model, log)
+    if not log or (task_loss is None and not model.training):
         return routed_output(output, task_loss=task_loss)
     losses = [balance_loss(routing, _token_mask(mask, routing)) for routing in log]
     balance = sum(losses[1:], losses[0])
+    if task_loss is None:
+        if torch.is_grad_enabled() and model.config.balance_loss_coef and not model.balance_loss_is_added:
+            logger.warning_once(
+                "the model has no labels, and so no loss that its balance loss could be a part of: add "
+                "config.balance_loss_coef * output.balance_loss to yours (PADTrainer does, the stock Trainer does not)"
+            )
+        return routed_output(output, balance_loss=balance)
     loss = task_loss + model.config.balance_loss_coef * balance if model.training else task_loss
     return routed_output(output, loss=loss, task_loss=task_loss, balance_loss=balance)
+
+
+def _check_log(model: PADMoEMixin, log: list[Routing]) -> None:
+    """See that the balance loss of a training step reaches the routers. Raises PADNetError if it cannot."""
+    if not model.config.balance_loss_coef or torch.compiler.is_compiling():
+        return
+    if not log and not all(layer.routing_is_idle for layer in pad_layers(model).values()):
+        logger.warning_once("no balance loss: layers that are compiled one by one cannot tell it; compile the model")
+    if torch.is_grad_enabled() and any(routing.was_without_gradients for routing in log):
+        raise PADNetError(
+            "a router ran without gradients while the model is trained, so its balance loss would have no effect: "
+            "reentrant checkpointing does that. Use checkpointing with use_reentrant=False, or balance_loss_coef=0."
+        )
 
 
 def _token_mask(mask: Tensor | None, routing: Routing) -> Tensor | None:

@@ -67,7 +67,7 @@ class PADConfigMixin:
         if self.padnet_hf_version is not None and _minor(self.padnet_hf_version) > _minor(__version__):
             raise PADCheckpointError(
                 f"the checkpoint was saved by padnet_hf {self.padnet_hf_version}, but installed is {__version__}, "
-                "which may not read it rightly: pip install --upgrade padnet_hf"
+                "which may not read it rightly: install that version from its source code."
             )
         if self.padnet_hf_version is not None and _minor(self.padnet_hf_version) < self.first_version:
             raise PADCheckpointError(
@@ -84,7 +84,7 @@ class PADConfigMixin:
             dense = cls.dense_class.model_type
             remedy = f"turn it into one with from_dense, padnet upcycle or --use_pad (of type {dense!r} only)"
             raise PADNetError(f"this is a checkpoint of model type {found!r}, not of {cls.model_type!r}: {remedy}.")
-        check_untrusted(config_dict)
+        check_untrusted(config_dict, {field.name for field in fields(cls)}, cls.attribute_map)
         try:
             return super().from_dict(config_dict, **kwargs)
         except MISREAD as error:

@@ -1,8 +1,8 @@
 """What every PAD model adds to a transformers model: its partition, its report, the way from dense and back."""
 
+import copy
 import logging
 from abc import abstractmethod
-from collections.abc import Mapping
 from os import PathLike
 from typing import Any, ClassVar, Self
 
@@ -23,8 +23,8 @@ from padnet_hf.method.work import count_work
 from padnet_hf.models.checkpoint import PADCheckpointMixin
 from padnet_hf.models.pad_config import image_shape
 from padnet_hf.models.parallel import PADParallelMixin
+from padnet_hf.models.partition_record import PartitionRecordMixin
 from padnet_hf.models.upcycle import load_copies, merged_state
-from padnet_hf.version import __version__
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +43,7 @@ class PADModelMixin(PADCheckpointMixin):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         stock = (base for base in cls.__mro__ if issubclass(base, PreTrainedModel))
-        cls.dense_class = next(base for base in stock if not issubclass(base, PADParallelMixin))
+        cls.dense_class = next(base for base in stock if not issubclass(base, PADParallelMixin | PartitionRecordMixin))
 
     def post_init(self) -> None:
         """transformers' last step of building a model; dynamic layers are put in before it is taken first."""
@@ -65,10 +65,6 @@ class PADModelMixin(PADCheckpointMixin):
         """Put dynamic layers into a bare model of the stock class."""
 
     # Partition
-
-    @property
-    def is_partitioned(self) -> bool:
-        return self.config.partition is not None
 
     def partition_report(self) -> PartitionReport:
         """Dynamic ratio, parameters, bytes and multiply-adds of every PAD layer and of the whole model, as it is."""
@@ -92,39 +88,10 @@ class PADModelMixin(PADCheckpointMixin):
         width = self.get_input_embeddings().weight.shape[1]
         return {"inputs_embeds": torch.empty(1, length, width, device="meta", dtype=self.dtype)}
 
-    def record_partition(self, record: Mapping[str, Any]) -> None:
-        """Write into the configuration what a checkpoint needs to be loaded: counts, and how they came about."""
-        self.config.dynamic_counts = {
-            self._name_in_base(name): weight.num_dynamic for name, weight in pad_weights(self).items()
-        }
-        self.config.partition = {**record, "padnet_hf_version": __version__}
-
     def cache_built_weights(self, cache: bool = True) -> None:
         """In evaluation without gradients, keep element-partitioned weights built (more memory, less time) or not."""
         for weight in pad_weights(self).values():
-            weight.cache = cache
-
-    def _name_in_base(self, name: str) -> str:
-        return name.removeprefix(f"{self.base_model_prefix}.")
-
-    def _make_room(self) -> None:
-        """Give every PADWeight the form that `config.dynamic_counts` says. Raises PADNetError where they disagree."""
-        counts, weights = self.config.dynamic_counts, pad_weights(self)
-        if counts is None:
-            return
-        granularity = (self.config.partition or {}).get("granularity", "element")
-        names = {self._name_in_base(name) for name in weights}
-        if not isinstance(counts, dict) or set(counts) != names:
-            wrong = sorted(set(counts) ^ names)[:3] if isinstance(counts, dict) else repr(counts)
-            raise PADNetError(
-                f"dynamic_counts in the configuration must give one count for each of the model's {len(names)} PAD "
-                f"weights; missing or unknown: {wrong}. Restore the config.json that was saved with the checkpoint."
-            )
-        for name, weight in weights.items():
-            try:
-                weight.make_room(counts[self._name_in_base(name)], granularity)
-            except PADNetError as error:
-                raise PADNetError(f"dynamic_counts of {self._name_in_base(name)!r}: {error}") from None
+            weight.keep_built(cache)
 
     # Initial values
 
@@ -147,6 +114,8 @@ class PADModelMixin(PADCheckpointMixin):
         for parameter in (weight.dynamic, weight.static):
             if parameter is None or getattr(parameter, "_is_hf_initialized", False):
                 continue
+            if not parameter.is_meta:
+                self._forget_record()
             if len(weight.shape) == 1:
                 zeros_(parameter)
             else:
@@ -202,6 +171,7 @@ class PADModelMixin(PADCheckpointMixin):
         load_copies(model, source.state_dict(), target.seam)
         for layer in pad_layers(model).values():  # what routes is new; children first, as transformers does it
             layer.apply(lambda module: None if isinstance(module, PADWeight) else model._init_weights(module))
+        _copy_generation_config(source, model)
         return model.to(source.device).train(source.training)
 
     @classmethod
@@ -236,7 +206,13 @@ class PADModelMixin(PADCheckpointMixin):
         state = merged_state(self, self.config.seam)
         dense = self.dense_class(self.config.to_dense()).to(self.dtype)
         dense.load_state_dict(state)
+        _copy_generation_config(self, dense)
         return dense.to(self.device).train(self.training)
+
+
+def _copy_generation_config(source: PreTrainedModel, target: PreTrainedModel) -> None:
+    if getattr(source, "generation_config", None) is not None:
+        target.generation_config = copy.deepcopy(source.generation_config)
 
 
 def _describe(dense: PreTrainedModel | str | PathLike[str]) -> str:

@@ -51,6 +51,13 @@ def merged_state(model: nn.Module, seam: Seam) -> dict[str, Tensor]:
             f"the parameters of this {type(model).__name__} are spread over processes: save it, and load that in one "
             "process to make it dense."
         )
+    for name, layer in pad_layers(model).items():
+        if not layer.mixes_to_one() and not all(weight.is_static for weight in pad_weights(layer).values()):
+            raise PADNetError(
+                f"the kernels of {name} are weighted by an attention that was trained, and whose weights do not sum to "
+                f"one ({layer.attention.function}), so no dense model gives the same logits; partition with "
+                "dynamic_ratio=0 before training to get one that stays dense."
+            )
     own, sources = _own_parameters(model), dense_sources(model, seam)
     state = {name: tensor for name, tensor in model.state_dict().items() if name not in own}
     for name, weight in pad_weights(model).items():

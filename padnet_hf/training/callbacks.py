@@ -13,7 +13,7 @@ from padnet_hf.method.imp import partition
 from padnet_hf.method.report import PartitionReport
 from padnet_hf.method.scoring import Batch
 from padnet_hf.training.calibration import CalibrationBatches
-from padnet_hf.training.records import check_masks, check_same_config, is_partitioned
+from padnet_hf.training.records import check_loaded, check_same_config, is_partitioned
 
 
 class IMPCallback(TrainerCallback):
@@ -69,14 +69,15 @@ class IMPCallback(TrainerCallback):
         model: nn.Module | None = None,
         **kwargs: Any,
     ) -> None:
-        """Make sure that the model to be trained is the one that was partitioned, with its own masks."""
+        """Make sure that the model to be trained is the one that was partitioned, and still is so after loading."""
         if not is_partitioned(model) and self.config.dynamic_ratio < 1:
             raise PADNetError(
                 "the model about to be trained is not the one that was partitioned: with model_init the stock Trainer "
                 "builds a new one at train(). Use padnet_hf.PADTrainer, which partitions that one too, or call "
                 "partition(model, batches, config) inside model_init, or pass the model itself (Trainer(model=...))."
             )
-        check_masks(model)
+        if self.report is not None and not args.fsdp:
+            check_loaded(model, self.report)
 
 
 class HasTemperature(Protocol):

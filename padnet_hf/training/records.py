@@ -2,18 +2,19 @@
 
 import json
 import logging
+import math
 from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
 from torch import nn
-from transformers import PreTrainedModel
 from transformers.utils import CONFIG_NAME
 
-from padnet_hf.errors import PADCheckpointError, PADNetError
+from padnet_hf.errors import PADNetError
 from padnet_hf.method.config import PartitionConfig
 from padnet_hf.method.layer import pad_weights
+from padnet_hf.method.report import PartitionReport
 
 logger = logging.getLogger(__name__)
 
@@ -42,51 +43,48 @@ def check_same_config(model: nn.Module, asked: PartitionConfig) -> None:
 
 
 def take_partition(model: nn.Module, checkpoint: str | PathLike[str]) -> bool:
-    """Give the model the form of a checkpoint whose weights are to be loaded; whether its parameters are new.
+    """Give the model the record of a checkpoint whose weights, and their form with them, are loaded next.
 
-    Masks that came of other calibration data are replaced. Nothing is done for models, and for checkpoints, that keep
-    no record of a partition. Raises PADNetError if both were partitioned in different ways, or the model alone was.
+    Returns whether the model's parameters will be new ones. Nothing is done for models, and for checkpoints, that keep
+    no record. Raises PADNetError if both were partitioned in different ways, or the model alone was.
     """
-    if not isinstance(model, PreTrainedModel) or not hasattr(model.config, "dynamic_counts"):
-        return False
+    config = getattr(model, "config", None)
     saved = _configuration(Path(checkpoint, CONFIG_NAME))
-    if saved.get("model_type") != model.config.model_type:
+    if not hasattr(config, "dynamic_counts") or saved.get("model_type") != config.model_type:
         return False
-    counts, theirs, ours = saved.get("dynamic_counts"), saved.get("partition"), model.config.partition
-    if theirs is None and ours is None:
-        return False
-    if theirs is None:
+    counts, theirs, ours = saved.get("dynamic_counts"), saved.get("partition"), config.partition
+    if theirs is None and ours is not None:
         raise PADNetError(
             f"checkpoint {str(checkpoint)!r} is fully dynamic, but the model is partitioned ({_described(ours)}): "
             "leave out IMPCallback or --use_pad to resume it, or start anew from its model."
         )
+    if theirs is None:
+        return False
     if ours is not None and (differing := _differing(theirs, ours)):
         raise PADNetError(
             f"checkpoint {str(checkpoint)!r} was partitioned with {differing[0]}, but the model with {differing[1]}: "
             "resume with the configuration of the first run, or train anew into another folder."
         )
-    if ours is not None and (counts, theirs.get("mask_hash")) == (model.config.dynamic_counts, ours.get("mask_hash")):
-        return False
-    _take_form(model, counts, theirs, str(checkpoint))
-    if ours is not None:
-        logger.warning(
-            "%s: masks of other calibration data are replaced by those of the checkpoint", type(model).__name__
-        )
-    return True
+    if ours is not None and theirs.get("mask_hash") != ours.get("mask_hash"):
+        logger.warning("masks of other calibration data are replaced by those of %s", checkpoint)
+    is_new, config.dynamic_counts, config.partition = counts != config.dynamic_counts, counts, theirs
+    return is_new
 
 
-def check_masks(model: nn.Module) -> None:
-    """Raise PADNetError if the masks are not those that the model recorded: weights of another one were loaded."""
-    if not isinstance(model, PreTrainedModel) or not hasattr(model, "check_masks"):
-        return
-    try:
-        model.check_masks()
-    except PADCheckpointError as error:
+def check_loaded(model: nn.Module, made: PartitionReport) -> None:
+    """Raise PADNetError if the model is no longer partitioned as it was: weights of another partition were loaded."""
+    weights = pad_weights(model).values()
+    found = sum(weight.num_dynamic_elements for weight in weights) / sum(weight.shape.numel() for weight in weights)
+    granularity = next((weight.granularity for weight in weights if weight.phi is not None), None)
+    asked = (made.record or {}).get("granularity")
+    # Units are of different sizes, so that other ones are another share of the elements.
+    is_near = math.isclose(found, made.dynamic_ratio, abs_tol=1e-3 if asked == "element" else 0.02)
+    if not is_near or granularity not in (None, asked):
         raise PADNetError(
-            "the checkpoint that training goes on from has other masks than the model was partitioned with "
-            f"({_described(_record(model) or {})}): load the model from the checkpoint (from_pretrained), which knows "
-            f"them, or use padnet_hf.PADTrainer, which takes them over; {error}"
-        ) from error
+            f"the checkpoint that training goes on from is {found:.3f} dynamic (granularity {granularity!r}), but asked"
+            f" for is {made.dynamic_ratio:.3f} ({asked!r}): resume with the PartitionConfig of the first run, or leave "
+            "IMPCallback out, and load the model from the checkpoint."
+        )
 
 
 def _record(model: nn.Module) -> dict[str, Any] | None:
@@ -113,16 +111,3 @@ def _configuration(path: Path) -> dict[str, Any]:
     except ValueError as error:
         raise PADNetError(f"{path} cannot be read: {error}; resume from an earlier checkpoint.") from error
     return saved if isinstance(saved, dict) else {}
-
-
-def _take_form(model: PreTrainedModel, counts: Any, record: dict[str, Any], checkpoint: str) -> None:
-    """Give every PADWeight the form that the count says, its values still to be loaded."""
-    weights = pad_weights(model.base_model)
-    if not isinstance(counts, dict) or set(counts) != set(weights):
-        raise PADNetError(
-            f"checkpoint {checkpoint!r} has counts for other layers than this {type(model).__name__} has: load the "
-            "model from the checkpoint with from_pretrained, and resume that."
-        )
-    for name, weight in weights.items():
-        weight.make_room(counts[name], record["granularity"])
-    model.config.dynamic_counts, model.config.partition = counts, record

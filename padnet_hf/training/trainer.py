@@ -20,15 +20,17 @@ from padnet_hf.hub.model_card import CARD
 from padnet_hf.hub.publishing import describe
 from padnet_hf.hub.whole_files import filled_whole
 from padnet_hf.training.callbacks import IMPCallback
-from padnet_hf.training.records import check_masks, take_partition
+from padnet_hf.training.records import take_partition
 from padnet_hf.training.soundness import Losses, check_outputs, not_finite, restored
+from padnet_hf.training.step_loss import StepLossMixin
 
 
-class PADTrainer(Trainer):
+class PADTrainer(StepLossMixin, Trainer):
     """transformers' Trainer, whose `create_model_card`, and with it `push_to_hub`, writes the card of a PAD model.
 
     Beyond that, for models of all kinds:
 
+    - Losses are right under accumulation and label smoothing, see `StepLossMixin`.
     - A checkpoint that has its trainer_state.json is whole, also with several processes, and a run resumed at its end
       trains no further. The model takes the partition of the checkpoint that it goes on from.
     - With `model_init` every model that is built is partitioned if there is an IMPCallback: `hyperparameter_search`.
@@ -74,7 +76,6 @@ class PADTrainer(Trainer):
                 f"checkpoint {resume_from_checkpoint!r} does not fit this {type(own).__name__}: "
                 f"{' '.join(str(error).split())[:300]}; load the model from the checkpoint, and resume that."
             ) from error
-        check_masks(own)
 
     # Evaluation
 

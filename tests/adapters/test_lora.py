@@ -100,7 +100,7 @@ def test_one_layer_of_experts_equals_a_loop_over_tokens(saved: Callable[[str], P
             continue
         dynamic = scale_dynamic * (weight.dynamic + deltas.get("dynamic", 0))
         static = scale_static * (weight.static + deltas.get("static", 0))
-        full[name] = torch.cat([dynamic, static.expand(4, *static.shape)], dim=1 + weight.unit_dim)
+        full[name] = torch.cat([dynamic, static.expand(4, *static.shape)], dim=1 + weight.layout.unit_dim)
     expected = torch.zeros_like(hidden)
     for token in range(6):
         for expert, gate in zip(index[token], gates[token], strict=True):

@@ -1,3 +1,5 @@
+import copy
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 
@@ -31,7 +33,15 @@ def optimizers(model: torch.nn.Module) -> list[torch.optim.Optimizer]:
         torch.optim.AdamW(trainable, lr=1e-2, weight_decay=0.1),
         torch.optim.SGD(trainable, lr=1e-2, momentum=0.9, weight_decay=0.1),
         torch.optim.Adafactor(trainable, lr=1e-2, weight_decay=0.1),
+        torch.optim.Muon([p for p in trainable if p.dim() == 2], lr=1e-2),  # mixes the entries of a gradient
     ]
+
+
+COPIES: dict[str, Callable[[PeftModel], PeftModel]] = {
+    "itself": lambda model: model,
+    "a deep copy": copy.deepcopy,
+    "pickled": lambda model: pickle.loads(pickle.dumps(model)),
+}
 
 
 # What is kept
@@ -149,12 +159,16 @@ def test_adapters_of_another_kind_are_pruned_too(data: Data) -> None:
 # What training does
 
 
-@pytest.mark.parametrize("which", range(3), ids=["AdamW", "SGD", "Adafactor"])
+@pytest.mark.parametrize("which", range(4), ids=["AdamW", "SGD", "Adafactor", "Muon"])
+@pytest.mark.parametrize("made", COPIES.values(), ids=COPIES)
 def test_pruned_entries_stay_zero_and_the_kept_ones_are_trained(
-    which: int, base: PreTrainedModel, adapt: Adapt, data: Data
+    which: int, made: Callable[[PeftModel], PeftModel], base: PreTrainedModel, adapt: Adapt, data: Data
 ) -> None:
     adapted = adapt(base)
-    sparsify_adapter(adapted, [data])
+    sparsity = sparsify_adapter(adapted, [data])
+    number = trained_parameters(adapted)
+    adapted = made(adapted)
+    assert trained_parameters(adapted) == number >= sparsity.kept
     masks = {name: ~pruned(p) for name, p in lora(adapted).items()}
     before = {name: p.detach().clone() for name, p in lora(adapted).items()}
     train(adapted, data, optimizers(adapted)[which], steps=4)
@@ -162,6 +176,8 @@ def test_pruned_entries_stay_zero_and_the_kept_ones_are_trained(
         assert not parameter[~masks[name]].any(), name
         moved = (parameter != before[name])[masks[name]]
         assert moved.float().mean() > 0.9, name
+    for name, tensor in adapted.state_dict().items():
+        assert torch.equal(tensor, dict(adapted.named_parameters()).get(name, tensor)), name
 
 
 @pytest.mark.parametrize("way", ["PeftModel", "AutoModel", "saved again"])

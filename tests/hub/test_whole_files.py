@@ -126,3 +126,19 @@ def test_json_ends_with_a_line_break_and_its_folder_is_made(tmp_path: Path) -> N
     text = (tmp_path / "new" / "a.json").read_text()
     assert json.loads(text) == {"ü": [1]}
     assert text.endswith("}\n")
+
+
+def test_weights_of_another_variant_stay(folder: Path) -> None:
+    usual = {"model-00001-of-00002.safetensors": "1", "model-00002-of-00002.safetensors": "2"}
+    usual |= {"model.safetensors.index.json": "of both"}
+    half = {"model.fp16-00001-of-00002.safetensors": "1h", "model.fp16-00002-of-00002.safetensors": "2h"}
+    half |= {"model.safetensors.index.fp16.json": "of both halves"}
+    for files in (usual, half):
+        with filled_whole(folder) as new:
+            for name, text in files.items():
+                (new / name).write_text(text)
+    assert contents(folder).items() >= (usual | half).items()
+    with filled_whole(folder) as new:
+        (new / "model.fp16.safetensors").write_text("one half")
+    left = {name: text for name, text in contents(folder).items() if name.startswith("model")}
+    assert left == usual | {"model.fp16.safetensors": "one half"}

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from padnet_hf.layers.experts import PADExperts
+from padnet_hf.method.conversion import partitioned_state
 from padnet_hf.method.layer import pad_weights
 from padnet_hf.method.weight import PADWeight
 
@@ -44,10 +45,10 @@ def make_experts(
         weight.become({"dynamic": torch.randn(weight.dynamic.shape, generator=generator).to(dtype) / 2})
         mask = torch.rand(weight.num_candidates(granularity), generator=generator) < share
         if form == "unit":
-            mask = units if weight.unit_dim is not None else torch.tensor([True])
+            mask = units if weight.layout.unit_dim is not None else torch.tensor([True])
         if form == "mixed" and not name.startswith("down"):
             mask = torch.full_like(mask, name.endswith("bias"))
-        weight.become(weight.partitioned_state(mask, granularity), granularity)
+        weight.become(partitioned_state(weight, mask, granularity), granularity)
         if weight.phi is not None:
             torch.nn.init.constant_(weight.phi, torch.randn((), generator=generator).item())
     return experts
@@ -72,8 +73,8 @@ def dense_by_formula(weight: PADWeight) -> Tensor:
         return torch.stack([weight.static] * weight.num_copies)
     mask = weight.mask()
     if weight.granularity == "unit":
-        mask = torch.cat([mask] * weight.unit_blocks)
-        mask = mask.view([-1 if dim == weight.unit_dim else 1 for dim in range(len(weight.shape))])
+        mask = torch.cat([mask] * weight.layout.unit_blocks)
+        mask = mask.view([-1 if dim == weight.layout.unit_dim else 1 for dim in range(len(weight.shape))])
         mask = mask.expand(weight.shape).flatten()
     scale = 2 * torch.sigmoid(weight.phi)
     copies = []

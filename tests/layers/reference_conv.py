@@ -13,6 +13,7 @@ from torch.func import functional_call
 
 from padnet_hf.layers import dynamic_conv, mixed_conv, sample_conv
 from padnet_hf.layers.dynamic_conv import PADDynamicConv2d
+from padnet_hf.method.conversion import partitioned_state
 from padnet_hf.method.layer import pad_weights
 from padnet_hf.method.packing import pack_mask
 from padnet_hf.method.weight import PADWeight
@@ -94,7 +95,7 @@ def make_conv(
     for name, weight in pad_weights(conv).items():
         share = {"fully dynamic": 1.0, "element": 0.4, "static": 0.0}.get(form, float(f"dynamic {name}" in form))
         mask = torch.rand(weight.num_candidates(granularity), generator=generator) < share
-        weight.become(weight.partitioned_state(units if form == "unit" else mask, granularity), granularity)
+        weight.become(partitioned_state(weight, units if form == "unit" else mask, granularity), granularity)
         if weight.phi is not None:
             nn.init.constant_(weight.phi, torch.randn((), generator=generator).item())
     return conv

@@ -9,6 +9,7 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils.checkpoint import checkpoint
 
 from padnet_hf.layers.rebuild import RebuiltInBackward
+from padnet_hf.method.conversion import partitioned_state
 from padnet_hf.method.weight import PADWeight
 
 COPIES, ROWS, COLUMNS = 3, 8, 4
@@ -21,7 +22,7 @@ def weight(request: pytest.FixtureRequest) -> PADWeight:
     generator = torch.Generator().manual_seed(0)
     weight.become({"dynamic": torch.randn(COPIES, ROWS, COLUMNS, generator=generator)})
     mask = torch.arange(weight.num_candidates(request.param)) % 2 == 0
-    weight.become(weight.partitioned_state(mask, request.param), request.param)
+    weight.become(partitioned_state(weight, mask, request.param), request.param)
     torch.nn.init.constant_(weight.phi, 0.3)
     return weight
 
@@ -117,7 +118,7 @@ def test_nothing_built_outlives_forward_or_backward(
 def test_the_cache_of_built_weights_stays_out_of_training(
     weight: PADWeight, inputs: Tensor, built: list[StorageWeakRef]
 ) -> None:
-    weight.cache = True
+    weight.keep_built(True)
     _gradients(weight, inputs, _forward(weight, inputs, True))
     assert len(built) == 2
     assert _num_alive(built) == 0

@@ -3,8 +3,8 @@ import torch
 from padnet_hf.method.candidates import Candidates, candidates
 from padnet_hf.method.config import PartitionConfig
 from padnet_hf.method.layer import mask_groups
+from padnet_hf.method.layout import Granularity
 from padnet_hf.method.packing import unpack_mask
-from padnet_hf.method.weight import Granularity
 from tests.method.toy import ToyModel
 
 

@@ -56,3 +56,9 @@ def test_schedules_are_the_ones_worked_by_hand() -> None:
     assert [exponential.share_after(t) for t in (1, 2, 3)] == pytest.approx([0.5, 0.25, 0.125])
     linear = PartitionConfig(dynamic_ratio=0.4, num_rounds=3, schedule="linear")
     assert [linear.share_after(t) for t in (1, 2, 3)] == pytest.approx([0.8, 0.6, 0.4])
+
+
+def test_a_record_gives_the_configuration_back() -> None:
+    config = PartitionConfig(dynamic_ratio=0.3, granularity="unit", seed=7)
+    record = config.to_dict() | {"num_samples": 12, "mask_hash": "ab", "padnet_hf_version": "0.2.0"}
+    assert PartitionConfig.from_record(record) == config

@@ -3,7 +3,8 @@ import torch
 from torch import Tensor
 
 from padnet_hf.method.conversion import undone_on_error
-from padnet_hf.method.weight import Granularity, PADWeight
+from padnet_hf.method.layout import Granularity
+from padnet_hf.method.weight import PADWeight
 
 MASKS = {"all": [True] * 6, "none": [False] * 6, "some": [False, True, True, False, True, False]}
 

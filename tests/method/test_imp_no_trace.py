@@ -1,8 +1,10 @@
 """What partition leaves behind besides the partition: nothing."""
 
+import random
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -26,6 +28,12 @@ def _same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
     return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
 
+def _random_states() -> tuple[object, ...]:
+    """Of the global generators of Python, numpy and torch."""
+    numpy_state = np.random.get_state()  # noqa: NPY002
+    return random.getstate(), numpy_state[1].tolist(), numpy_state[2:], torch.get_rng_state().tolist()
+
+
 class _Trace:
     """Everything about a model and the process that scoring could change."""
 
@@ -37,12 +45,12 @@ class _Trace:
         self.gradient_values = {name: g.clone() for name, g in self.gradients.items() if g is not None}
         self.state = _state(model)
         self.forms = {name: (weight.granularity, weight.num_dynamic) for name, weight in pad_weights(model).items()}
-        self.random = torch.get_rng_state()
+        self.random = _random_states()
 
     def check(self, model: ToyModel, *, replaced: Callable[[str], bool] = lambda name: False) -> None:
         """Assert that `model` is as it was, parameters excepted whose names are `replaced`."""
         assert {name: module.training for name, module in model.named_modules()} == self.modes
-        assert torch.equal(torch.get_rng_state(), self.random)
+        assert _random_states() == self.random
         now = dict(model.named_parameters())
         assert not any(p._post_accumulate_grad_hooks for p in [*now.values(), *self.parameters.values()])
         for name, parameter in self.parameters.items():
@@ -70,7 +78,7 @@ def _model_in_mixed_state(**options: Any) -> ToyModel:
     model.layers[1].router.weight.requires_grad_(False)
     model.layers[1].experts.up_proj.dynamic.requires_grad_(False)
     model.seen.training.clear()
-    model.on_forward = lambda call: torch.rand(1)
+    model.on_forward = lambda call: (torch.rand(1), random.random(), np.random.rand())  # noqa: NPY002
     return model
 
 

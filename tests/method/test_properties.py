@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from padnet_hf import PartitionConfig
+from padnet_hf.method.conversion import partitioned_state
 from padnet_hf.method.packing import num_mask_bytes, pack_mask, unpack_mask
 from padnet_hf.method.weight import PADWeight
 
@@ -30,7 +31,7 @@ def partitions(draw: st.DrawFn) -> tuple[PADWeight, PADWeight, Tensor]:
         weight.become({"dynamic": values.clone()}, granularity)
     total = part.num_candidates(granularity)
     mask = torch.tensor(draw(st.lists(st.booleans(), min_size=total, max_size=total)))
-    part.become(part.partitioned_state(mask, granularity), granularity)
+    part.become(partitioned_state(part, mask, granularity), granularity)
     if part.phi is not None:
         torch.nn.init.constant_(part.phi, draw(st.floats(-4, 4)))
     over = mask.view([-1 if dim == unit_dim else 1 for dim in range(len(shape))]) if granularity == "unit" else mask

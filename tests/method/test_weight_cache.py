@@ -1,11 +1,15 @@
 """The cache of built weights, and what must not disturb it."""
 
 import copy
+import gc
+import pickle
 from collections.abc import Callable, Iterator
 
 import pytest
 import torch
+from torch.multiprocessing.reductions import StorageWeakRef
 
+from padnet_hf.method.conversion import partitioned_state
 from padnet_hf.method.packing import pack_mask
 from padnet_hf.method.weight import PADWeight
 
@@ -18,9 +22,9 @@ def cached(request: pytest.FixtureRequest) -> Iterator[PADWeight]:
     weight.become({"dynamic": torch.randn(3, 6, 8, dtype=torch.float64, generator=generator)})
     mask = torch.rand(weight.num_candidates(request.param), generator=generator) < 0.5
     assert 0 < mask.sum() < len(mask)
-    weight.become(weight.partitioned_state(mask, request.param), request.param)
+    weight.become(partitioned_state(weight, mask, request.param), request.param)
     torch.nn.init.constant_(weight.phi, 0.2)
-    weight.cache = True
+    weight.keep_built(True)
     with torch.no_grad():
         yield weight
 
@@ -28,7 +32,7 @@ def cached(request: pytest.FixtureRequest) -> Iterator[PADWeight]:
 def test_cache_gives_the_same_tensor_while_nothing_changes(cached: PADWeight) -> None:
     first = cached.build()
     assert cached.build() is first
-    cached.cache = False
+    cached.keep_built(False)
     assert cached.build() is not first
     assert torch.equal(cached.build(), first)
 
@@ -63,6 +67,18 @@ def _become_another(weight: PADWeight) -> None:
     )
 
 
+def _fused_step(weight: PADWeight) -> None:
+    optimizer = torch.optim.AdamW(weight.parameters(), lr=0.1, fused=True)
+    for parameter in weight.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    optimizer.step()
+
+
+def _through_data(weight: PADWeight) -> None:
+    weight.dynamic.data.add_(1)
+    weight.forget_built()
+
+
 def _replace_parameter(weight: PADWeight) -> None:
     weight.static = torch.nn.Parameter(weight.static + 1)
 
@@ -75,6 +91,8 @@ def _cast(weight: PADWeight) -> None:
     "change",
     [
         _optimiser_step,
+        _fused_step,
+        _through_data,
         _step_of_phi_alone,
         _load_other_values,
         _load_other_mask,
@@ -88,7 +106,7 @@ def test_cache_follows_every_change(cached: PADWeight, change: Callable[[PADWeig
     change(cached)
     after = cached.build()
     assert after is not before
-    cached.cache = False
+    cached.keep_built(False)
     assert torch.equal(after, cached.build())
     assert after.dtype != before.dtype or not torch.equal(after, before)
 
@@ -101,6 +119,30 @@ def test_cache_is_not_used_with_gradients_on(cached: PADWeight) -> None:
         assert built.requires_grad
         built.sum().backward()
     assert cached.dynamic.grad is not None
+
+
+@pytest.mark.parametrize("let_go", ["told to", "called with gradients on", "an optimizer's step", "deleted"])
+def test_built_copies_are_let_go(cached: PADWeight, let_go: str) -> None:
+    memory = StorageWeakRef(cached.build().untyped_storage())
+    assert not memory.expired()
+    if let_go == "told to":
+        cached.keep_built(False)
+    elif let_go == "called with gradients on":
+        with torch.enable_grad():
+            cached(lambda: None)
+    elif let_go == "an optimizer's step":
+        torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))]).step()
+    else:
+        cached.dynamic = None
+        gc.collect()
+    assert memory.expired()
+
+
+def test_kept_copies_are_neither_copied_nor_pickled(cached: PADWeight) -> None:
+    before = len(pickle.dumps(cached))
+    cached.build()
+    cached.positions()
+    assert len(pickle.dumps(cached)) == before
 
 
 def test_a_deep_copy_is_independent(cached: PADWeight) -> None:

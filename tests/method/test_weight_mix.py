@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from padnet_hf.method.conversion import partitioned_state
 from padnet_hf.method.packing import merge
 from padnet_hf.method.weight import PADWeight
 
@@ -19,7 +20,7 @@ def _weight(form: str, dtype: torch.dtype = torch.float64, unit_dim: int = 0) ->
     mask = torch.zeros(weight.num_candidates(granularity), dtype=torch.bool)
     mask[1::2] = form in ("element", "unit")
     mask |= form == "fully dynamic"
-    weight.become(weight.partitioned_state(mask, granularity), granularity)
+    weight.become(partitioned_state(weight, mask, granularity), granularity)
     if weight.phi is not None:
         nn.init.constant_(weight.phi, 0.7)
     return weight
@@ -33,7 +34,7 @@ def _mixed_by_loop(weight: PADWeight, shares: Tensor) -> Tensor:
     """Shares times what `build` gives, where dynamic; the static value whatever the shares sum to."""
     copies, mask = weight.build(), weight.mask()
     if weight.granularity == "unit":
-        mask = mask.view([-1 if dim == weight.unit_dim else 1 for dim in range(3)])
+        mask = mask.view([-1 if dim == weight.layout.unit_dim else 1 for dim in range(3)])
         mask = mask.expand(SHAPE)
     mask = mask.reshape(SHAPE)
     rows = [sum(share * values for share, values in zip(row, copies, strict=True)) for row in shares]

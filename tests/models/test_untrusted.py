@@ -9,7 +9,6 @@ import pytest
 from transformers import AutoConfig, PreTrainedModel
 
 from padnet_hf import PADNetError
-from padnet_hf.models.untrusted import check_untrusted
 
 
 @pytest.mark.parametrize(
@@ -31,11 +30,23 @@ from padnet_hf.models.untrusted import check_untrusted
 )
 def test_what_would_take_all_memory_or_run_code_is_named(field: str, value: Any, message: str) -> None:
     with pytest.raises(PADNetError, match=message):
-        check_untrusted({"hidden_size": 32, field: value})
+        AutoConfig.for_model("pad_bert").from_dict({"hidden_size": 32, field: value})
+
+
+def test_a_family_s_own_names_have_the_usual_limits() -> None:
+    for name in ("n_layers", "num_hidden_layers"):
+        with pytest.raises(PADNetError, match=rf"{name} in config.json is 2000, but must not be beyond 1,000\."):
+            AutoConfig.for_model("pad_distilbert").from_dict({name: 2000})
 
 
 def test_what_models_say_passes(model: PreTrainedModel) -> None:
-    check_untrusted({**model.config.to_dict(), "attn_implementation": "sdpa", "vocab_size": 256_000})
+    type(model.config).from_dict({**model.config.to_dict(), "attn_implementation": "sdpa", "vocab_size": 256_000})
+
+
+def test_numbers_of_somebody_s_own_may_be_any(saved: Path) -> None:
+    file = saved / "config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "data_seed": 20_261_128, "partition_day": [10**12]}))
+    assert AutoConfig.from_pretrained(saved).data_seed == 20_261_128
 
 
 def test_reading_such_a_file_ends_at_once(saved: Path) -> None:

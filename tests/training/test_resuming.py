@@ -8,7 +8,7 @@ import pytest
 import torch
 from transformers import AutoModelForSequenceClassification, Trainer
 
-from padnet_hf import PADNetError, PartitionConfig
+from padnet_hf import PADNetError
 from padnet_hf.method.layer import pad_weights
 from tests.training.conftest import imp, small_bert
 
@@ -114,14 +114,31 @@ def test_a_checkpoint_of_other_sizes_is_refused_in_one_line(make_trainer: Make, 
         trainer.train(resume_from_checkpoint=str(tmp_path / "out" / "checkpoint-1"))
 
 
-def test_the_stock_trainer_does_not_train_with_masks_that_the_model_did_not_record(
-    make_trainer: Make, tmp_path: Path
-) -> None:
-    def in_each_weight(seed: int) -> dict:  # equal counts: nothing but the masks differs
-        return {"seed": seed, "scope": "layer", "criterion": "random"}
+def test_the_stock_trainer_takes_the_masks_of_the_checkpoint_too(make_trainer: Make, tmp_path: Path) -> None:
+    make_trainer(small_bert(), stock=True, callbacks=[imp()], save_steps=1).train()
+    resumed = small_bert()
+    trainer = make_trainer(resumed, stock=True, callbacks=[imp(rows=9)])
+    trainer.train(resume_from_checkpoint=str(tmp_path / "out" / "checkpoint-1"))
+    assert masks(resumed) == masks(
+        AutoModelForSequenceClassification.from_pretrained(tmp_path / "out" / "checkpoint-1")
+    )
+    resumed.check_masks()
 
-    make_trainer(small_bert(), stock=True, callbacks=[imp(**in_each_weight(1))], save_steps=1).train()
-    trainer = make_trainer(small_bert(), stock=True, callbacks=[imp(**in_each_weight(2))])
-    with pytest.raises(PADNetError, match="has other masks than the model was partitioned with"):
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        (
+            {"dynamic_ratio": 0.3},
+            r"is 0\.500 dynamic \(granularity 'element'\), but asked for is 0\.300 \(",
+        ),
+        ({"granularity": "unit"}, r"\(granularity 'element'\), but asked for is 0\.5\d\d \('unit'\)"),
+    ],
+)
+def test_the_stock_trainer_refuses_a_checkpoint_of_another_partition(
+    make_trainer: Make, fields: dict, message: str, tmp_path: Path
+) -> None:
+    make_trainer(small_bert(), stock=True, callbacks=[imp()], save_steps=1).train()
+    trainer = make_trainer(small_bert(), stock=True, callbacks=[imp(**fields)])
+    with pytest.raises(PADNetError, match=message):
         trainer.train(resume_from_checkpoint=str(tmp_path / "out" / "checkpoint-1"))
-    assert trainer.model.config.partition["seed"] == PartitionConfig(seed=2).seed

@@ -26,7 +26,7 @@ class _PADModernBert(PADMoEMixin):
         with weight.values.device:
             mlp = stock.ModernBertMLP(self.config).to(weight.values.dtype)
         self._init_weights(mlp)
-        return (mlp.Wi if weight.unit_blocks == 2 else mlp.Wo).weight.detach()
+        return (mlp.Wi if weight.layout.unit_blocks == 2 else mlp.Wo).weight.detach()
 
 
 class PADModernBertModel(_PADModernBert, stock.ModernBertModel):

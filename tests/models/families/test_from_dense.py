@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import BertForSequenceClassification
+from transformers import BertForSequenceClassification, GenerationConfig
 
 from padnet_hf import PADNetError
 from padnet_hf.models.known import KNOWN
@@ -87,3 +87,13 @@ def test_a_subclass_of_a_pad_model_keeps_its_own_forward_and_its_dense_class() -
         assert subclass.dense_class is BertForSequenceClassification
         model.__class__ = subclass
         torch.testing.assert_close(model(**inputs).logits, expected)
+
+
+@every_family
+def test_the_generation_config_goes_there_and_back(dense: str) -> None:
+    stock = small_dense(dense, classifier_of(dense))
+    stock.generation_config = GenerationConfig(max_new_tokens=7)
+    model = pad_class(dense, classifier_of(dense)).from_dense(stock)
+    assert model.generation_config.max_new_tokens == 7
+    assert model.generation_config is not stock.generation_config
+    assert model.to_dense().generation_config.max_new_tokens == 7

@@ -131,3 +131,9 @@ def test_to_dense_with_a_small_stem_is_refused(kind: str) -> None:
     model = Model(Model.config_class(**config, num_kernels=1))
     with pytest.raises(PADNetError, match=r"stem_kernel_size=3.*no stock model is equal to it"):
         model.to_dense()
+
+
+def test_partition_after_fuse_is_refused_for_the_right_reason(make: Callable[[str], Model]) -> None:
+    model = make("fully dynamic").fuse()
+    with pytest.raises(PADNetError, match=r"batch norms .* are folded .*partition the model before it is fused"):
+        partition(model, None, PartitionConfig(criterion="random"), progress=False)

@@ -1,5 +1,6 @@
 """What PAD-ResNet takes and gives beside the invariants: images, stems, heads, layouts, precisions."""
 
+import copy
 from collections.abc import Callable
 
 import pytest
@@ -19,6 +20,8 @@ from padnet_hf import (
     PADResNetConfig,
     PADResNetForImageClassification,
     PADResNetModel,
+    PartitionConfig,
+    partition,
 )
 from padnet_hf.layers.kernel_attention import KernelAttention
 from padnet_hf.method.layer import pad_weights
@@ -139,3 +142,27 @@ def test_a_model_from_another_class_keeps_its_mode(dense: ResNetForImageClassifi
     model = PADResNetModel.from_dense(dense.train(training))
     dense.train(was)
     assert all(module.training is training for module in model.modules())
+
+
+@pytest.mark.parametrize("attention", ["softmax", "sigmoid"])
+def test_to_dense_of_a_trained_attention_is_exact_or_refused(attention: str) -> None:
+    """A sigmoid's weights sum to one as long as its logits are in pairs, a softmax's always."""
+    config = {"layer_type": "basic", "embedding_size": 8, "hidden_sizes": [8], "depths": [1], "num_kernels": 4}
+    model = PADResNetForImageClassification(PADResNetForImageClassification.config_class(**config, attention=attention))
+    with torch.no_grad():
+        for weight in pad_weights(model).values():
+            weight.dynamic.copy_(weight.dynamic[:1].clone())
+    images = {"pixel_values": torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))}
+    model.eval()
+    torch.testing.assert_close(model.to_dense()(**images).logits, model(**images).logits, rtol=1e-4, atol=1e-5)
+    for module in model.modules():
+        if isinstance(module, KernelAttention):
+            torch.nn.init.constant_(module.score.bias, 0.7)
+    static = copy.deepcopy(model)
+    if attention == "softmax":
+        torch.testing.assert_close(model.to_dense()(**images).logits, model(**images).logits, rtol=1e-4, atol=1e-5)
+    else:
+        with pytest.raises(PADNetError, match=r"attention that was trained, .* do not sum to one \(sigmoid\)"):
+            model.to_dense()
+    partition(static, None, PartitionConfig(dynamic_ratio=0), progress=False)
+    torch.testing.assert_close(static.to_dense()(**images).logits, static(**images).logits, rtol=1e-4, atol=1e-5)

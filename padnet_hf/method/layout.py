@@ -1,0 +1,105 @@
+"""How the copies of one weight lie, and which tensors hold them: sizes alone, no values.
+
+Axis letters: E copies, N elements of one copy, U units of one copy, n or d dynamic elements or units.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from padnet_hf.errors import PADNetError
+from padnet_hf.method.packing import num_mask_bytes
+
+Granularity = Literal["element", "unit"]
+
+Shapes = Mapping[str, tuple[int, ...]]
+"""Shapes of the tensors of a weight by name."""
+
+
+class Form(NamedTuple):
+    """How much of a weight is dynamic: a count of elements or units."""
+
+    num_dynamic: int
+    granularity: Granularity
+
+
+@dataclass(frozen=True)
+class Layout:
+    """E copies of a weight of one shape.
+
+    Attributes:
+        num_copies: E.
+        shape: of one copy.
+        unit_dim: the dimension of `shape` along which units lie; None for a weight that belongs to no unit and is
+            dynamic or static as a whole when the granularity is `unit` (a feed-forward layer's output bias).
+        unit_blocks: how often all units lie along that dimension, one block after the other: 2 where one matrix holds
+            the gates' rows and then the up projection's, so that unit i has a row in each.
+        ordered: whether the order of units matters. Where it does not (the inner neurons of a feed-forward layer), the
+            dynamic units come first and no mask is stored.
+    """
+
+    num_copies: int
+    shape: torch.Size
+    unit_dim: int | None = None
+    unit_blocks: int = 1
+    ordered: bool = True
+
+    def num_candidates(self, granularity: Granularity) -> int:
+        """How many parts can be dynamic or static each by itself: N elements or U units (1 if it has no units)."""
+        if granularity == "element":
+            return self.shape.numel()
+        return 1 if self.unit_dim is None else self.shape[self.unit_dim] // self.unit_blocks
+
+    def shapes(self, form: Form) -> dict[str, tuple[int, ...]]:
+        """Shape of every tensor that exists in this form. Raises PADNetError if the count is not in 0..candidates."""
+        count, granularity = form
+        total = self.num_candidates(granularity)
+        if isinstance(count, bool) or not isinstance(count, int) or not 0 <= count <= total:
+            raise PADNetError(
+                f"dynamic count {count!r} is not possible: a weight of shape {tuple(self.shape)} has {total} "
+                f"{granularity}s, so the count must be a whole number from 0 to {total}."
+            )
+        if count == total:
+            return {"dynamic": (self.num_copies, *self.shape)}
+        if count == 0:
+            return {"static": tuple(self.shape)}
+        if granularity == "element":
+            dynamic, static, ordered = [count], [total - count], True
+        else:
+            dynamic, static, ordered = list(self.shape), list(self.shape), self.ordered
+            dynamic[self.unit_dim] = count * self.unit_blocks
+            static[self.unit_dim] = (total - count) * self.unit_blocks
+        found = {
+            "dynamic": (self.num_copies, *dynamic),
+            "static": tuple(static),
+            "phi": (1,),
+        }  # FSDP2 shards no scalars
+        return found | ({"mask_bits": (num_mask_bytes(total),)} if ordered else {})
+
+    def form_of(self, shapes: Shapes, granularity: Granularity) -> Form | None:
+        """The form that has tensors of these shapes, None if none has; by this granularity where both have it."""
+        for name in (granularity, "unit" if granularity == "element" else "element"):
+            form = Form(self._count(shapes, name), name)
+            if 0 <= form.num_dynamic <= self.num_candidates(name) and self.shapes(form) == dict(shapes):
+                return form
+        return None
+
+    def _count(self, shapes: Shapes, granularity: Granularity) -> int:
+        """The count that such shapes can have, should they fit."""
+        dynamic = shapes.get("dynamic")
+        if dynamic is None:
+            return 0
+        if "static" not in shapes:
+            return self.num_candidates(granularity)
+        if granularity == "element":
+            return dynamic[1] if len(dynamic) == 2 else -1
+        has_units = self.unit_dim is not None and len(dynamic) == 1 + len(self.shape)
+        return dynamic[1 + self.unit_dim] // self.unit_blocks if has_units else -1
+
+    def over_elements(self, values: Tensor) -> Tensor:
+        """One value per unit, (U,), -> the same for each of the unit's elements, (N,)."""
+        sizes = [-1 if dim == self.unit_dim else 1 for dim in range(len(self.shape))]
+        return values.repeat(self.unit_blocks).view(sizes).expand(self.shape).flatten()
