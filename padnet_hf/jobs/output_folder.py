@@ -33,7 +33,7 @@ SAMPLES_PER_STEP = "samples_per_step"
 _PER_PROCESS = frozenset(("per_device_train_batch_size", "gradient_accumulation_steps"))
 """Options that may change when a run is resumed if SAMPLES_PER_STEP stays: it goes on in more or fewer processes."""
 
-_OF_TRAINER = frozenset(field.name for field in fields(TrainingArguments))
+_IF_KNOWN = frozenset(("tokenizer_name", *(field.name for field in fields(TrainingArguments))))
 """Of these a run_config.json holds those that its version of transformers and of this package knew."""
 
 _RESULTS = (
@@ -145,7 +145,7 @@ def _is_whole(checkpoint: Path, pattern: str) -> bool:
 def check_same_run(asked: Mapping[str, Any], checkpoint: str) -> None:
     """Raise PADNetError if the run that wrote the checkpoint was asked for something else.
 
-    An option of the Trainer that only one of the two knows, being of another version, is not compared.
+    An option that only one of the two knows, being of another version, is not compared.
     """
     path = Path(checkpoint).resolve().parent / RUN_CONFIG
     if not path.is_file():
@@ -157,7 +157,7 @@ def check_same_run(asked: Mapping[str, Any], checkpoint: str) -> None:
     now = json.loads(json.dumps(asked))
     may_differ = _MAY_DIFFER | (_PER_PROCESS if SAMPLES_PER_STEP in saved else {SAMPLES_PER_STEP})
     for option in saved | now:  # in the order of recording: --use_pad before what it brings along
-        unknown = option in _OF_TRAINER and not (option in saved and option in now)
+        unknown = option in _IF_KNOWN and not (option in saved and option in now)
         if unknown or option in may_differ or now.get(option) == saved.get(option):
             continue
         if option == SAMPLES_PER_STEP:

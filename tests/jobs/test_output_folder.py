@@ -180,10 +180,10 @@ def test_a_configuration_that_names_no_model_is_none(content: str, tmp_path: Pat
     assert lacking(checkpoint) == "config.json cannot be read"
 
 
-def test_an_option_of_the_trainer_that_one_of_two_versions_knows_is_not_compared(tmp_path: Path) -> None:
+def test_an_option_that_only_one_of_two_versions_knows_is_not_compared(tmp_path: Path) -> None:
     write_run_config(str(tmp_path), {"seed": 1, "use_moe": True, "tf32": True}, "0")
     checkpoint = str(write_checkpoint(tmp_path, 1))
-    check_same_run({"seed": 1, "use_moe": True, "max_grad_norm": 0.5}, checkpoint)
+    check_same_run({"seed": 1, "use_moe": True, "max_grad_norm": 0.5, "tokenizer_name": "a"}, checkpoint)
     with pytest.raises(PADNetError, match="--use_moe is None"):
         check_same_run({"seed": 1}, checkpoint)
 
