@@ -81,7 +81,9 @@ def recorded_options(
 ) -> dict[str, Any]:
     """Every option that decides the result, by name, defaults filled in."""
     model, data, lora, pad, training = arguments
-    asked = asdict(data) | {"model_name_or_path": model.model_name_or_path, "model_revision": model.model_revision}
+    asked = asdict(data) | {
+        name: getattr(model, name) for name in ("model_name_or_path", "model_revision", "tokenizer_name")
+    }
     asked |= recorded_training(training)
     asked |= {"use_pad": pad.use_pad, "use_moe": pad.use_moe} | experts_options(pad) | partition_options(partition)
     asked |= {"lora": lora.lora} | adapter

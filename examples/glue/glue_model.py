@@ -1,15 +1,16 @@
 """The model asked for, dense, fully dynamic or to be partitioned, and its tokenizer."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
+import pyarrow.compute as pc
 import torch
+from datasets import Dataset
 from transformers import (
     AutoConfig,
     AutoModelForSequenceClassification,
-    AutoTokenizer,
     PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
@@ -23,14 +24,15 @@ from padnet_hf.jobs.adapting import base_of, is_adapter
 from padnet_hf.jobs.label_column import as_model_labels, measurable, read_labels
 from padnet_hf.jobs.labels import class_fields, known_labels
 from padnet_hf.jobs.loading import load_or_explain
+from padnet_hf.jobs.loading import load_tokenizer as load_own_tokenizer
 from padnet_hf.jobs.variants import needs_upcycling
 from padnet_hf.models.pad_config import PADConfigMixin
 from padnet_hf.models.registry import family_of, has_family, pad_class_for
 
 SHORTEST_SEQUENCE = 8
 _REMEDY = (
-    "--model_name_or_path FOLDER (and --tokenizer_name FOLDER) read a local folder with config.json, model.safetensors "
-    "and the tokenizer's files"
+    "--model_name_or_path FOLDER reads a local folder with config.json, model.safetensors and the tokenizer's files, "
+    "--tokenizer_name FOLDER one with the tokenizer's files alone"
 )
 
 
@@ -49,7 +51,9 @@ def load_config(source: str, model: ModelArguments) -> PreTrainedConfig:
 
 def load_tokenizer(source: str, model: ModelArguments) -> PreTrainedTokenizerBase:
     """The tokenizer that belongs to the model, or the one asked for. Raises PADNetError if there is none."""
-    return _load(AutoTokenizer.from_pretrained, model.tokenizer_name or source, model)
+    return load_own_tokenizer(
+        model.tokenizer_name or source, _REMEDY, cache_dir=model.cache_dir, revision=model.model_revision
+    )
 
 
 def _load(loader: Callable[..., Any], source: str, model: ModelArguments, **fields: Any) -> Any:
@@ -121,6 +125,17 @@ def match_labels(data: TextData, config: PreTrainedConfig) -> TextData:
             table = texts if labels is None else texts.assign(label=labels)
         splits[split] = table
     return replace(data, splits=splits)
+
+
+def check_ids(config: PreTrainedConfig, sets: Mapping[str, Dataset]) -> None:
+    """Raise PADNetError if the tokenizer has given numbers that the model has no embedding for."""
+    known = getattr(config, "vocab_size", None)
+    highest = max(pc.max(pc.list_flatten(rows.data.column("input_ids"))).as_py() or 0 for rows in sets.values())
+    if known is not None and highest >= known:
+        raise PADNetError(
+            f"the tokenizer numbers tokens up to {highest} and more, but the model has embeddings for {known} of them: "
+            "they do not belong together; give the model's own tokenizer with --tokenizer_name"
+        )
 
 
 def label_fields(data: TextData, config: PreTrainedConfig, *, training: bool) -> dict[str, Any]:

@@ -15,9 +15,11 @@ from transformers import (
 )
 
 from glue_data import TextData
-from glue_metric import GlueMetric
+from glue_metric import MEASURES, GlueMetric
 from padnet_hf import PADTrainer, PartitionConfig
-from padnet_hf.jobs.trainer_steps import partition_callbacks, record
+from padnet_hf.jobs.rehearsal import ready
+from padnet_hf.jobs.run_request import check_measured
+from padnet_hf.jobs.trainer_steps import record
 
 
 @dataclass
@@ -45,18 +47,27 @@ def build_trainer(
     label_names: tuple[str, ...],
     partition: PartitionConfig | None,
 ) -> PADTrainer:
-    """The Trainer; the callback partitions the model while it is built."""
+    """The Trainer, ready to train: with `partition` its model is partitioned.
+
+    Raises PADNetError for options that do not suit, before the partition.
+    """
     collator = DataCollatorWithPadding(tokenizer, pad_to_multiple_of=8 if training.fp16 or training.bf16 else None)
-    return PADTrainer(
-        model=model,
-        args=training,
-        data_collator=collator,
-        train_dataset=sets.get("train"),
-        eval_dataset=sets.get(data.eval_splits[0]),
-        processing_class=tokenizer,
-        compute_metrics=measure_with(data, label_names),
-        callbacks=partition_callbacks(partition, sets.get("train"), collator, training),
-    )
+    measures = MEASURES[data.metric]
+    combined = ("combined_score",) if len(measures) > 1 else ()
+    check_measured(training, (*measures, *combined), smooths=bool(label_names))
+
+    def build() -> PADTrainer:
+        return PADTrainer(
+            model=model,
+            args=training,
+            data_collator=collator,
+            train_dataset=sets.get("train"),
+            eval_dataset=sets.get(data.eval_splits[0]),
+            processing_class=tokenizer,
+            compute_metrics=measure_with(data, label_names),
+        )
+
+    return ready(build, partition)
 
 
 def measure_with(data: TextData, label_names: tuple[str, ...]) -> Callable[[EvalPrediction], dict[str, float]]:

@@ -19,6 +19,7 @@ from glue_metric import MEASURES
 from glue_model import (
     build_model,
     check_adapter,
+    check_ids,
     check_length,
     check_model,
     is_same,
@@ -111,6 +112,7 @@ def prepare(
         split: tokenise(limited(data, split, data_arguments), tokenizer, fields, data_arguments.max_seq_length)
         for split in wanted_splits(data, roles)
     }
+    check_ids(config, sets)
     logger.info("%s: %s", data.name, ", ".join(f"{len(rows):,} {split}" for split, rows in sets.items()))
     names = tuple(fields.get("id2label", {}).values())
     logger.info("columns: %s; %s", data.columns, described(names))

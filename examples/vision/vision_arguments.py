@@ -146,7 +146,7 @@ def recorded_options(arguments: Arguments, partition: PartitionConfig | None) ->
     model, data, pad, training = arguments
     asked = asdict(data) | {name: getattr(model, name) for name in ("model_name_or_path", "model_revision")}
     asked |= {"image_size": model.image_size} | shape_options(model)
-    asked |= recorded_training(training) | {"label_smoothing_factor": training.label_smoothing_factor}
+    asked |= recorded_training(training)
     asked |= {"use_pad": pad.use_pad, "use_dynamic": pad.use_dynamic}
     if pad.variant != pad.plain:
         asked |= filled_in(pad, KERNELS, PADKernelsConfig) | filled_in(pad, EXPERTS, PADMoEConfig)

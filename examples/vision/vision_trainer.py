@@ -16,7 +16,9 @@ from image_metric import ImageMetric, count_confusions, per_class_accuracy
 from padnet_hf import PartitionConfig, TemperatureCallback
 from padnet_hf.hub.whole_files import write_json
 from padnet_hf.jobs.columns import Columns
-from padnet_hf.jobs.trainer_steps import partition_callbacks, record
+from padnet_hf.jobs.rehearsal import ready
+from padnet_hf.jobs.run_request import check_measured
+from padnet_hf.jobs.trainer_steps import record
 from pixels import PixelCollator, PixelSet
 from vision_model import variant_of
 
@@ -52,25 +54,30 @@ def build_trainer(
     partition: PartitionConfig | None,
     temperature: dict[str, float],
 ) -> AugmentingTrainer:
-    """The Trainer; with `partition` a callback partitions the model while it is built.
+    """The Trainer, ready to train: with `partition` its model is partitioned.
 
+    Raises PADNetError for options that do not suit, before the partition.
     `temperature` holds the arguments of TemperatureCallback; a sigmoid attention has none unless they are given.
     """
-    collator = PixelCollator(processor)
-    callbacks = partition_callbacks(partition, sets.get("train"), collator, training)
+    check_measured(training, ("accuracy",))
+    callbacks = []
     if variant_of(model.config) != "static" and (temperature or getattr(model.config, "attention", "") == "softmax"):
         callbacks.append(TemperatureCallback(**temperature))
-    return AugmentingTrainer(
-        augmentation=augmentation,
-        model=model,
-        args=training,
-        data_collator=collator,
-        train_dataset=sets.get("train"),
-        eval_dataset=sets.get("validation"),
-        processing_class=processor,
-        compute_metrics=measure,
-        callbacks=callbacks,
-    )
+
+    def build() -> AugmentingTrainer:
+        return AugmentingTrainer(
+            augmentation=augmentation,
+            model=model,
+            args=training,
+            data_collator=PixelCollator(processor),
+            train_dataset=sets.get("train"),
+            eval_dataset=sets.get("validation"),
+            processing_class=processor,
+            compute_metrics=measure,
+            callbacks=callbacks,
+        )
+
+    return ready(build, partition)
 
 
 def measure(outputs: EvalPrediction) -> dict[str, float]:

@@ -12,6 +12,7 @@ from transformers import HfArgumentParser
 from transformers.utils.logging import disable_progress_bar
 
 from padnet_hf.errors import PADNetError
+from padnet_hf.jobs.refusals import as_one_error
 
 _SECONDS_TO_BE_ENDED = 5
 
@@ -36,12 +37,8 @@ def parse_options(
     """
     parser = _Parser(list(dataclasses), allow_abbrev=False)
     parser.set_defaults(**defaults)
-    try:
+    with as_one_error("training options", "--help lists the options"):
         *arguments, unknown = parser.parse_args_into_dataclasses(argv, return_remaining_strings=True)
-    except PADNetError:
-        raise
-    except (ValueError, ImportError) as error:
-        raise PADNetError(f"training options: {' '.join(str(error).split())}") from error
     if unknown:
         raise PADNetError(f"unknown option {unknown[0]!r}; --help lists the options")
     return tuple(arguments)

@@ -1,18 +1,24 @@
 """What stands in --output_dir: protecting an earlier run, resuming it, and saying what was asked for."""
 
 import json
+import logging
+import os
 import re
 import shutil
 from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 from zipfile import is_zipfile
 
 from safetensors import SafetensorError, safe_open
+from transformers import TrainingArguments
 from transformers.trainer_callback import TrainerState
 
 from padnet_hf.errors import PADNetError
 from padnet_hf.hub.whole_files import is_unfinished, write_json
+
+logger = logging.getLogger(__name__)
 
 RUN_CONFIG = "run_config.json"
 _MAY_DIFFER = frozenset(
@@ -26,6 +32,9 @@ _MAY_DIFFER = frozenset(
 SAMPLES_PER_STEP = "samples_per_step"
 _PER_PROCESS = frozenset(("per_device_train_batch_size", "gradient_accumulation_steps"))
 """Options that may change when a run is resumed if SAMPLES_PER_STEP stays: it goes on in more or fewer processes."""
+
+_IF_KNOWN = frozenset(("tokenizer_name", *(field.name for field in fields(TrainingArguments))))
+"""Of these a run_config.json holds those that its version of transformers and of this package knew."""
 
 _RESULTS = (
     "checkpoint-*", RUN_CONFIG, "partition_report.json", "partition.png", "*_results.json", "predict_results_*.txt",
@@ -45,6 +54,12 @@ def check_output_dir(folder: str, *, making: bool, resuming: bool, overwrite: bo
     path = Path(folder)
     if path.exists() and not path.is_dir():
         raise PADNetError(f"--output_dir {folder} is a file: give a folder, new or empty")
+    nearest = next(parent for parent in (path, *path.absolute().parents) if parent.exists())
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
+        raise PADNetError(
+            f"--output_dir {folder} cannot be made or written to: {nearest} is no folder that you may write to; give "
+            "another one"
+        )
     if resuming and overwrite:
         raise PADNetError(
             "--resume_from_checkpoint and --overwrite_output_dir exclude each other: the first continues the run in "
@@ -72,38 +87,45 @@ def find_checkpoint(asked: str | None, folder: str) -> str | None:
     if asked is None:
         return None
     if asked != "last":
-        if not is_complete(Path(asked)):
+        if (lack := lacking(Path(asked))) is not None:
             raise PADNetError(
-                f"--resume_from_checkpoint {asked} is not a complete checkpoint (trainer_state.json, model weights, "
-                "optimizer, scheduler and random state that open): give another folder, or `last` for the newest "
-                "complete one"
+                f"--resume_from_checkpoint {asked} is not a complete checkpoint ({lack}): give another folder, or "
+                "`last` for the newest complete one"
             )
         return asked
     numbered = {path: re.fullmatch(r"checkpoint-(\d+)", path.name) for path in Path(folder).glob("checkpoint-*")}
     steps = {int(match[1]): path for path, match in numbered.items() if match}
     for step in sorted(steps, reverse=True):
-        if is_complete(steps[step]):
+        if (lack := lacking(steps[step])) is None:
             return str(steps[step])
+        logger.warning("%s is passed over, it is not complete: %s", steps[step], lack)
     raise PADNetError(
         f"--resume_from_checkpoint last: --output_dir {folder} holds no complete checkpoint; leave the option out and "
         "add --overwrite_output_dir to train anew"
     )
 
 
-def is_complete(checkpoint: Path) -> bool:
-    """Whether saving it came to its end, and removing it did not begin.
+def lacking(checkpoint: Path) -> str | None:
+    """What a checkpoint lacks because saving it was interrupted, or removing it began; None if it is complete.
 
-    The trainer's state, written last, can be read, and so can all weights; nothing that training goes on from is
-    missing or cut off.
+    The trainer's state, written last, can be read, and so can the configuration and all weights; nothing that training
+    goes on from is missing or cut off.
     """
+    adapter = checkpoint / "adapter_config.json"
+    configuration, kind = (adapter, "peft_type") if adapter.exists() else (checkpoint / "config.json", "model_type")
+    part = "trainer_state.json"
     try:
-        TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
+        TrainerState.load_from_json(str(checkpoint / part))
+        part = configuration.name
+        json.loads(configuration.read_text(encoding="utf-8"))[kind]
+        part = "the model weights"
         for shard in _weight_files(checkpoint):
             with safe_open(checkpoint / shard, framework="pt"):
                 pass
-    except (OSError, ValueError, TypeError, KeyError, SafetensorError):
-        return False
-    return all(_is_whole(checkpoint, part) for part in _PARTS)
+    except (OSError, ValueError, TypeError, LookupError, SafetensorError):
+        return f"{part} cannot be read"
+    broken = [pattern for pattern in _PARTS if not _is_whole(checkpoint, pattern)]
+    return f"{broken[0]} cannot be read" if broken else None
 
 
 def _weight_files(checkpoint: Path) -> set[str]:
@@ -121,18 +143,22 @@ def _is_whole(checkpoint: Path, pattern: str) -> bool:
 
 
 def check_same_run(asked: Mapping[str, Any], checkpoint: str) -> None:
-    """Raise PADNetError if the run that wrote the checkpoint was asked for something else."""
+    """Raise PADNetError if the run that wrote the checkpoint was asked for something else.
+
+    An option that only one of the two knows, being of another version, is not compared.
+    """
     path = Path(checkpoint).resolve().parent / RUN_CONFIG
     if not path.is_file():
         return
     try:
-        saved = json.loads(path.read_text(encoding="utf-8"))["options"]
-    except (ValueError, KeyError) as error:
+        saved = dict(json.loads(path.read_text(encoding="utf-8"))["options"])
+    except (ValueError, LookupError, TypeError) as error:
         raise PADNetError(f"{path} cannot be read: remove it to resume without comparing options") from error
     now = json.loads(json.dumps(asked))
     may_differ = _MAY_DIFFER | (_PER_PROCESS if SAMPLES_PER_STEP in saved else {SAMPLES_PER_STEP})
     for option in saved | now:  # in the order of recording: --use_pad before what it brings along
-        if option in may_differ or now.get(option) == saved.get(option):
+        unknown = option in _IF_KNOWN and not (option in saved and option in now)
+        if unknown or option in may_differ or now.get(option) == saved.get(option):
             continue
         if option == SAMPLES_PER_STEP:
             raise PADNetError(

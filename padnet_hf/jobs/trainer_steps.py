@@ -2,42 +2,26 @@
 
 import logging
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch.utils.data import Dataset
-from transformers import DataCollator, PreTrainedModel, Trainer, TrainerCallback, TrainingArguments
+from transformers import PreTrainedModel, Trainer, TrainerCallback
+from transformers.trainer_utils import TrainOutput
 
 from padnet_hf.adapters.sparse import trained_parameters
 from padnet_hf.hub.publishing import write_report
 from padnet_hf.jobs.columns import Columns
 from padnet_hf.jobs.output_folder import remove_earlier_run, write_run_config
-from padnet_hf.method.config import PartitionConfig
-from padnet_hf.training.calibration import CalibrationBatches
-from padnet_hf.training.callbacks import IMPCallback
+from padnet_hf.jobs.refusals import as_one_error
+from padnet_hf.jobs.rehearsal import REFUSED, REMEDY
 from padnet_hf.version import __version__
 
 logger = logging.getLogger(__name__)
 
 _CACHE_LINE = 64
 """Bytes: the multiples at which torch begins what it allocates."""
-
-
-def partition_callbacks(
-    partition: PartitionConfig | None, dataset: Dataset | None, collator: DataCollator, training: TrainingArguments
-) -> list[TrainerCallback]:
-    """The callback that partitions the model while the Trainer is built, if there is a partition to make."""
-    if partition is None:
-        return []
-    batches = CalibrationBatches(
-        dataset,
-        collator,
-        batch_size=training.per_device_train_batch_size,
-        num_batches=partition.num_batches,
-        seed=partition.seed,
-    )
-    return [IMPCallback(batches, partition)]
 
 
 def start_run(trainer: Trainer, options: Mapping[str, Any], *, resuming: bool, columns: Columns | None = None) -> None:
@@ -63,13 +47,35 @@ def report_partition(model: PreTrainedModel, folder: str) -> None:
 
 
 def train(trainer: Trainer, checkpoint: str | None) -> dict[str, float]:
-    """Train, and leave model, processing class and state in the output folder."""
+    """Train, and leave model, processing class and state in the output folder.
+
+    What is refused before the first step, a checkpoint that does not suit for instance, is a PADNetError.
+    """
     align(trainer.model)
-    metrics = trainer.train(resume_from_checkpoint=checkpoint).metrics
+    metrics = _trained(trainer, checkpoint).metrics
     metrics |= {"train_samples": len(trainer.train_dataset), "train_parameters": trained_parameters(trainer.model)}
     trainer.save_model()
     trainer.save_state()
     return record(trainer, "train", metrics)
+
+
+class _Begun(TrainerCallback):
+    """Ends these contexts when the first step comes next; the last of the Trainer's callbacks to be asked."""
+
+    def __init__(self, contexts: ExitStack) -> None:
+        self.contexts = contexts
+
+    def on_train_begin(self, *args: Any, **kwargs: Any) -> None:
+        self.contexts.pop_all()
+
+
+def _trained(trainer: Trainer, checkpoint: str | None) -> TrainOutput:
+    with ExitStack() as until_begun:
+        until_begun.enter_context(as_one_error(REFUSED, REMEDY))
+        trainer.add_callback(begun := _Begun(until_begun))
+        output = trainer.train(resume_from_checkpoint=checkpoint)
+        trainer.remove_callback(begun)
+    return output
 
 
 @torch.no_grad()

@@ -1,1 +1,1 @@
-"""Partition inside a training run."""
+"""Partition inside a training run, and a Trainer that minds it."""

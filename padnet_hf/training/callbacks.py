@@ -3,7 +3,8 @@
 from collections.abc import Iterable
 from typing import Any, Protocol
 
-from transformers import PreTrainedModel, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from torch import nn
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from padnet_hf.errors import PADNetError
 from padnet_hf.layers.kernel_attention import check_temperature
@@ -11,19 +12,26 @@ from padnet_hf.method.config import PartitionConfig
 from padnet_hf.method.imp import partition
 from padnet_hf.method.report import PartitionReport
 from padnet_hf.method.scoring import Batch
+from padnet_hf.training.calibration import CalibrationBatches
+from padnet_hf.training.records import check_loaded, check_same_config, is_partitioned
 
 
 class IMPCallback(TrainerCallback):
     """Partitions the Trainer's model as soon as the Trainer is built: before optimizer, wrapping and step 0.
 
-    A model that is partitioned already, for instance one loaded from a checkpoint to go on, is left alone.
+    A model that is partitioned already in the way asked for, for instance one loaded from a checkpoint to go on, is
+    left alone. With `model_init` every model that PADTrainer builds is partitioned; the stock Trainer does not say when
+    it builds one, so there `model_init` itself has to call `partition`.
 
     Args:
-        batches: calibration batches, for instance `CalibrationBatches(dataset, collator)`; see `partition`.
+        batches: calibration batches, for instance `CalibrationBatches(dataset, collator)`; see `partition`. Of those,
+            columns that the model does not take are dropped if the Trainer drops them (`remove_unused_columns`).
         config: how to choose.
 
     Attributes:
-        report: what `partition` returned; None if it had nothing to do.
+        report: what `partition` returned last; None if it had nothing to do.
+
+    Raises PADNetError while the Trainer is built if the model is partitioned already in another way, or cannot be.
     """
 
     def __init__(self, batches: Iterable[Batch], config: PartitionConfig | None = None) -> None:
@@ -31,33 +39,45 @@ class IMPCallback(TrainerCallback):
         self.config = config or PartitionConfig()
         self.report: PartitionReport | None = None
 
+    def apply_to(self, model: nn.Module, args: TrainingArguments) -> None:
+        """Partition the model, unless it is so already."""
+        if is_partitioned(model):
+            check_same_config(model, self.config)
+            return
+        batches = self.batches
+        if isinstance(batches, CalibrationBatches) and args.remove_unused_columns:
+            batches = batches.for_model(model, args.label_names)
+        progress = args.process_index == 0 and not args.disable_tqdm
+        self.report = partition(model, batches, self.config, progress=progress)
+
     def on_init_end(
         self,
         args: TrainingArguments,
         state: TrainerState,
         control: TrainerControl,
-        model: PreTrainedModel | None = None,
+        model: nn.Module | None = None,
         **kwargs: Any,
     ) -> None:
         """Partition now: parameters replaced later would be unknown to the optimizer."""
-        if not getattr(model, "is_partitioned", False):
-            progress = args.process_index == 0 and not args.disable_tqdm
-            self.report = partition(model, self.batches, self.config, progress=progress)
+        self.apply_to(model, args)
 
     def on_train_begin(
         self,
         args: TrainingArguments,
         state: TrainerState,
         control: TrainerControl,
-        model: PreTrainedModel | None = None,
+        model: nn.Module | None = None,
         **kwargs: Any,
     ) -> None:
-        """Make sure that the model to be trained is the one that was partitioned."""
-        if not getattr(model, "is_partitioned", False):
+        """Make sure that the model to be trained is the one that was partitioned, and still is so after loading."""
+        if not is_partitioned(model) and self.config.dynamic_ratio < 1:
             raise PADNetError(
-                "the model about to be trained is not the one that was partitioned: with model_init the Trainer builds "
-                "a new one at train(). Pass the model itself (Trainer(model=...)), one Trainer for every trial."
+                "the model about to be trained is not the one that was partitioned: with model_init the stock Trainer "
+                "builds a new one at train(). Use padnet_hf.PADTrainer, which partitions that one too, or call "
+                "partition(model, batches, config) inside model_init, or pass the model itself (Trainer(model=...))."
             )
+        if self.report is not None and not args.fsdp:
+            check_loaded(model, self.report)
 
 
 class HasTemperature(Protocol):

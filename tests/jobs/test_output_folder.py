@@ -1,4 +1,5 @@
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from padnet_hf.jobs.output_folder import (
     check_output_dir,
     check_same_run,
     find_checkpoint,
-    is_complete,
+    lacking,
     remove_earlier_run,
     write_run_config,
 )
@@ -21,6 +22,7 @@ def write_checkpoint(folder: Path, step: int) -> Path:
     checkpoint = folder / f"checkpoint-{step}"
     checkpoint.mkdir(parents=True)
     save_file({"weight": torch.zeros(64)}, checkpoint / "model.safetensors")
+    (checkpoint / "config.json").write_text('{"model_type": "bert"}')
     for name in ("optimizer.pt", "scheduler.pt", "rng_state.pth"):
         torch.save({"state": torch.zeros(64)}, checkpoint / name)
     TrainerState(global_step=step).save_to_json(str(checkpoint / "trainer_state.json"))
@@ -41,15 +43,24 @@ def test_last_is_the_highest_step_not_the_last_in_the_alphabet(tmp_path: Path) -
 def test_a_checkpoint_of_an_adapter_is_whole_with_the_adapters_weights(damage: str | None, tmp_path: Path) -> None:
     checkpoint = write_checkpoint(tmp_path, 10)
     weights = (checkpoint / "model.safetensors").rename(checkpoint / "adapter_model.safetensors")
-    (checkpoint / "adapter_config.json").write_text("{}")
+    (checkpoint / "adapter_config.json").write_text('{"peft_type": "LORA"}')
+    (checkpoint / "config.json").unlink()
     if damage:
         (Path.unlink if damage == "no" else cut)(weights)
-    assert is_complete(checkpoint) == (damage is None)
+    assert lacking(checkpoint) == (None if damage is None else "the model weights cannot be read")
+
+
+def test_a_checkpoint_of_an_adapter_needs_the_adapters_configuration(tmp_path: Path) -> None:
+    checkpoint = write_checkpoint(tmp_path, 10)
+    (checkpoint / "model.safetensors").rename(checkpoint / "adapter_model.safetensors")
+    (checkpoint / "adapter_config.json").write_text("{")
+    assert lacking(checkpoint) == "adapter_config.json cannot be read"
 
 
 FILES = {
     "state": "trainer_state.json",
     "weights": "model.safetensors",
+    "configuration": "config.json",
     "optimizer": "optimizer.pt",
     "scheduler": "scheduler.pt",
     "random state": "rng_state.pth",
@@ -57,7 +68,9 @@ FILES = {
 
 
 @pytest.mark.parametrize("damage", [*(f"{how} {what}" for how in ("no", "cut") for what in FILES), "missing shard"])
-def test_a_checkpoint_whose_saving_was_interrupted_is_passed_over(damage: str, tmp_path: Path) -> None:
+def test_a_checkpoint_whose_saving_was_interrupted_is_passed_over(
+    damage: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     write_checkpoint(tmp_path, 10)
     broken = write_checkpoint(tmp_path, 20)
     if damage == "missing shard":
@@ -67,9 +80,11 @@ def test_a_checkpoint_whose_saving_was_interrupted_is_passed_over(damage: str, t
     else:
         how, what = damage.split(maxsplit=1)
         (Path.unlink if how == "no" else cut)(broken / FILES[what])
-    assert not is_complete(broken)
+    lack = lacking(broken)
+    assert lack.endswith(" cannot be read")
     assert find_checkpoint("last", str(tmp_path)) == str(tmp_path / "checkpoint-10")
-    with pytest.raises(PADNetError, match="checkpoint-20 is not a complete checkpoint"):
+    assert caplog.messages == [f"{broken} is passed over, it is not complete: {lack}"]
+    with pytest.raises(PADNetError, match=rf"checkpoint-20 is not a complete checkpoint \({re.escape(lack)}\)"):
         find_checkpoint(str(broken), str(tmp_path))
 
 
@@ -156,3 +171,38 @@ def test_removing_an_earlier_run_leaves_everything_else(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     remove_earlier_run(str(tmp_path))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "notes.md"]
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", "null", '"bert"'])
+def test_a_configuration_that_names_no_model_is_none(content: str, tmp_path: Path) -> None:
+    checkpoint = write_checkpoint(tmp_path, 10)
+    (checkpoint / "config.json").write_text(content)
+    assert lacking(checkpoint) == "config.json cannot be read"
+
+
+def test_an_option_that_only_one_of_two_versions_knows_is_not_compared(tmp_path: Path) -> None:
+    write_run_config(str(tmp_path), {"seed": 1, "use_moe": True, "tf32": True}, "0")
+    checkpoint = str(write_checkpoint(tmp_path, 1))
+    check_same_run({"seed": 1, "use_moe": True, "max_grad_norm": 0.5, "tokenizer_name": "a"}, checkpoint)
+    with pytest.raises(PADNetError, match="--use_moe is None"):
+        check_same_run({"seed": 1}, checkpoint)
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"options": 3}'])
+def test_a_run_config_that_cannot_be_read_is_named(content: str, tmp_path: Path) -> None:
+    (tmp_path / "run_config.json").write_text(content)
+    with pytest.raises(PADNetError, match=r"run_config\.json cannot be read: remove it"):
+        check_same_run({"seed": 1}, str(write_checkpoint(tmp_path, 1)))
+
+
+def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def check(folder: Path) -> None:
+        check_output_dir(str(folder), making=True, resuming=False, overwrite=False)
+
+    (tmp_path / "file").touch()
+    check(tmp_path / "new" / "run")
+    with pytest.raises(PADNetError, match=r"run cannot be made or written to: .*file is no folder"):
+        check(tmp_path / "file" / "run")
+    monkeypatch.setattr("os.access", lambda path, mode: False)  # as for anyone but root
+    with pytest.raises(PADNetError, match="is no folder that you may write to"):
+        check(tmp_path / "new" / "run")

@@ -1,10 +1,22 @@
+import re
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 from transformers import TrainingArguments
 
 from padnet_hf import PADNetError
-from padnet_hf.jobs.run_request import check_numbers, check_run, check_same_sharding, recorded_training, roles_of
+from padnet_hf.jobs.output_folder import check_same_run, write_run_config
+from padnet_hf.jobs.run_request import (
+    _EVALUATIONS,
+    _WITHOUT_EFFECT,
+    check_measured,
+    check_numbers,
+    check_run,
+    check_same_sharding,
+    recorded_training,
+    roles_of,
+)
 
 
 def request(**fields: object) -> TrainingArguments:
@@ -19,6 +31,9 @@ def request(**fields: object) -> TrainingArguments:
         ("per_device_train_batch_size", 0, 1),
         ("learning_rate", -0.1, 0),
         ("learning_rate", float("nan"), 0),
+        ("learning_rate", float("inf"), 0),
+        ("num_train_epochs", float("inf"), 0),
+        ("eval_accumulation_steps", 0, 1),
         ("seed", -1, 0),
     ],
 )
@@ -27,6 +42,40 @@ def test_numbers_that_are_too_small(option: str, value: float, lowest: int) -> N
     check_numbers({option: None})
     with pytest.raises(PADNetError, match=rf"--{option} is {value}, but must be at least {lowest}"):
         check_numbers({option: value})
+
+
+def test_a_seed_that_numpy_does_not_take_is_refused() -> None:
+    check_numbers({"seed": 2**32 - 1})
+    with pytest.raises(PADNetError, match="--seed is 4294967296, but must be at most 4294967295"):
+        check_numbers({"seed": 2**32})
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("prediction_loss_only", True),
+        ("eval_do_concat_batches", False),
+        ("batch_eval_metrics", True),
+        ("label_names", ["answer"]),
+    ],
+)
+def test_options_that_take_away_what_is_measured_are_refused(option: str, value: object) -> None:
+    with pytest.raises(PADNetError, match=rf"--{option} {re.escape(str(value))} .*: leave it out"):
+        check_run(request(do_train=True, **{option: value}), {}, {}, making=True, overwrite=False)
+
+
+def test_a_training_is_led_by_a_metric_that_is_measured() -> None:
+    for metric in ("loss", "eval_loss", "f1", "eval_f1", None):
+        check_measured(request(metric_for_best_model=metric), ("f1",))
+    with pytest.raises(PADNetError, match="--metric_for_best_model is 'accuracy', but must be one of 'loss', 'f1'"):
+        check_measured(request(metric_for_best_model="accuracy"), ("f1",))
+
+
+def test_scores_are_not_smoothed() -> None:
+    check_measured(request(label_smoothing_factor=0.1), ())
+    check_measured(request(), (), smooths=False)
+    with pytest.raises(PADNetError, match=r"--label_smoothing_factor 0\.1 .* a regression has no classes"):
+        check_measured(request(label_smoothing_factor=0.1), (), smooths=False)
 
 
 def test_processes_that_would_train_alone_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -92,3 +141,69 @@ def test_other_results_are_replaced_only_when_asked_and_only_if_a_run_made_them(
     with pytest.raises(PADNetError, match=r"no run_config\.json"):
         check_run(training, {}, {}, making=True, overwrite=True)
     assert check_run(training, {}, {}, making=False, overwrite=False) is None
+
+
+OTHER_RESULTS = {
+    "label_smoothing_factor": 0.3,
+    "max_grad_norm": 0.01,
+    "neftune_noise_alpha": 5.0,
+    "train_sampling_strategy": "group_by_length",
+    "adam_beta1": 0.8,
+    "adam_beta2": 0.9,
+    "adam_epsilon": 1e-3,
+    "warmup_steps": 3,
+    "lr_scheduler_kwargs": {"num_cycles": 2},
+    "optim": "sgd",
+    "optim_args": "momentum=0.9",
+    "dataloader_drop_last": True,
+    "full_determinism": True,
+    "use_liger_kernel": True,
+    "bf16": True,
+    "accelerator_config": {"split_batches": True},
+    "data_seed": 3,
+}
+SAME_RESULTS = {
+    "logging_steps": 3,
+    "save_steps": 3,
+    "per_device_eval_batch_size": 3,
+    "eval_steps": 3,
+    "eval_strategy": "epoch",
+    "metric_for_best_model": "accuracy",
+    "report_to": [],
+    "run_name": "other",
+    "dataloader_num_workers": 2,
+    "activation_checkpointing": True,
+    "hub_token": "secret",
+    "do_predict": True,
+}
+
+
+@pytest.mark.parametrize("option", OTHER_RESULTS)
+def test_options_that_change_the_result_are_compared(
+    option: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("transformers.training_args.is_liger_kernel_available", lambda: True, raising=False)
+    write_run_config(str(tmp_path), recorded_training(request()), "0")
+    asked = recorded_training(request(**{option: OTHER_RESULTS[option]}))
+    check_same_run(recorded_training(request()), str(tmp_path / "checkpoint-1"))
+    with pytest.raises(PADNetError, match=rf"--{option} is .* was trained with"):
+        check_same_run(asked, str(tmp_path / "checkpoint-1"))
+
+
+@pytest.mark.parametrize("option", SAME_RESULTS)
+def test_options_that_only_say_measure_or_keep_are_not_recorded(option: str) -> None:
+    assert recorded_training(request(**{option: SAME_RESULTS[option]})) == recorded_training(request())
+
+
+def test_evaluations_are_compared_where_they_lead_the_learning_rate() -> None:
+    def record(**fields: object) -> dict:
+        return recorded_training(request(lr_scheduler_type="reduce_lr_on_plateau", eval_strategy="steps", **fields))
+
+    assert record(eval_steps=2) != record(eval_steps=3)
+    assert record(eval_steps=2, metric_for_best_model="accuracy") != record(eval_steps=2)
+
+
+def test_every_option_of_a_later_version_is_recorded_and_all_left_out_exist() -> None:
+    names = {field.name for field in fields(TrainingArguments)}
+    assert names >= _WITHOUT_EFFECT | _EVALUATIONS
+    assert set(recorded_training(request())) == names - _WITHOUT_EFFECT - _EVALUATIONS | {"samples_per_step"}

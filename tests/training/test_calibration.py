@@ -1,8 +1,12 @@
+import itertools
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from datasets import IterableDataset as DatasetStream
+from torch import Tensor, nn
+from torch.utils.data import IterableDataset
 
 from padnet_hf.errors import PADNetError
 from padnet_hf.training.calibration import CalibrationBatches
@@ -89,3 +93,38 @@ def test_a_number_below_one_is_refused_with_its_value(name: str, options: dict[s
     value = next(iter(options.values()))
     with pytest.raises(PADNetError, match=f"calibration {name} is {value}, but must be at least 1"):
         _batches(**options)
+
+
+class Stream(IterableDataset):
+    """Numbers one after the other, from the start on each iteration."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(range(1000, 1000 + self.count))
+
+
+@pytest.mark.parametrize("stream", [Stream(100), DatasetStream.from_generator(lambda: ({"n": n} for n in range(100)))])
+def test_of_a_stream_the_first_items_are_taken(stream: Any) -> None:
+    batches = CalibrationBatches(stream, list, batch_size=4, num_batches=3)
+    items = [item for batch in batches for item in batch]
+    assert items == list(itertools.islice(stream, 12))
+    assert (len(batches), [len(batch) for batch in batches]) == (3, [4, 4, 4])
+
+
+def test_a_stream_without_items_is_refused() -> None:
+    with pytest.raises(PADNetError, match="calibration data set size is 0, but must be at least 1"):
+        CalibrationBatches(Stream(0), _collate)
+
+
+def test_columns_that_the_model_does_not_take_are_dropped() -> None:
+    class Model(nn.Module):
+        def forward(self, items: Tensor, labels: Tensor) -> Tensor:
+            return items
+
+    rows = [{"items": 1, "labels": 2, "label": 3, "text": "fine"}]
+    batches = CalibrationBatches(rows, lambda items: dict(items[0]))
+    assert list(batches.for_model(Model())) == [{"items": 1, "labels": 2, "label": 3}]
+    assert list(batches.for_model(Model(), ["text"])) == [rows[0]]
+    assert list(batches) == [rows[0]]

@@ -3,13 +3,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from datasets import Dataset
 from torch import Tensor
-from transformers import Trainer, TrainingArguments
+from transformers import AutoTokenizer, BertConfig, DataCollatorWithPadding, Trainer, TrainingArguments, set_seed
 
+from padnet_hf import PADBertConfig, PADBertForSequenceClassification
 from padnet_hf.errors import PADNetError
 from padnet_hf.method.config import PartitionConfig
 from padnet_hf.method.imp import partition
 from padnet_hf.method.layer import pad_weights
+from padnet_hf.training.calibration import CalibrationBatches
 from padnet_hf.training.callbacks import IMPCallback, TemperatureCallback
 from tests.method.toy import ToyModel, toy_batches
 
@@ -92,7 +95,7 @@ def test_a_model_built_anew_at_train_is_refused_before_a_step(make_trainer: func
         return models[-1]
 
     trainer = make_trainer(model_init=model_init, callbacks=[_callback()])
-    with pytest.raises(PADNetError, match=r"with model_init .* Pass the model itself"):
+    with pytest.raises(PADNetError, match=r"with model_init .* Use padnet_hf.PADTrainer, .* or pass the model itself"):
         trainer.train()
     assert trainer.state.global_step == 0
     assert all(weight.is_fully_dynamic for weight in pad_weights(models[-1]).values())
@@ -104,6 +107,31 @@ def test_bad_batches_are_an_error_when_the_trainer_is_built(make_trainer: functo
         make_trainer(model=model, callbacks=[IMPCallback([])])
     assert not model.is_partitioned
     assert all(weight.is_fully_dynamic for weight in pad_weights(model).values())
+
+
+def test_columns_that_the_trainer_drops_are_dropped_in_calibration_too(tmp_path: Path, minilm_folder: str) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(minilm_folder)
+    texts = ["a fine film", "no", "yes", "a dull film"] * 2
+    with_text = Dataset.from_dict({"text": texts, **tokenizer(texts), "label": [1, 0, 1, 0] * 2})
+    config = BertConfig(vocab_size=len(tokenizer), hidden_size=16, num_attention_heads=2, intermediate_size=32)
+    collator = DataCollatorWithPadding(tokenizer)
+    hashes = set()
+    for data in (with_text, with_text.remove_columns("text")):
+        set_seed(0)
+        model = PADBertForSequenceClassification(PADBertConfig.from_dense(config, num_experts=2))
+        arguments = TrainingArguments(tmp_path, use_cpu=True, report_to=[], max_steps=1, save_strategy="no")
+        callback = IMPCallback(CalibrationBatches(data, collator, batch_size=4), CONFIG)
+        Trainer(model, arguments, collator, data, callbacks=[callback]).train()
+        hashes.add(model.config.partition["mask_hash"])
+    assert len(hashes) == 1
+
+
+def test_columns_are_kept_where_the_trainer_keeps_them(tmp_path: Path) -> None:
+    arguments = TrainingArguments(tmp_path, use_cpu=True, report_to=[], remove_unused_columns=False)
+    rows = [{**item, "text": "fine"} for item in _items()]
+    batches = CalibrationBatches(rows, lambda items: {name: [item[name] for item in items] for name in items[0]})
+    with pytest.raises(TypeError, match="unexpected keyword argument 'text'"):
+        Trainer(RecordingModel(dtype=torch.float32), arguments, callbacks=[IMPCallback(batches, CONFIG)])
 
 
 @pytest.mark.parametrize("disable", [True, False])

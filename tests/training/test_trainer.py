@@ -12,6 +12,7 @@ from padnet_hf import PADNetError, PADTrainer, lora_config
 from padnet_hf.jobs.sharing import share
 from tests.hub.cases import make_batch, make_dense, make_model
 from tests.hub.model_card import check_card
+from tests.jobs.library import in_a_library
 
 Make = Callable[..., PADTrainer]
 
@@ -134,3 +135,14 @@ def test_a_job_pushes_if_it_was_asked_to(make_trainer: Make, asked: bool, monkey
         monkeypatch.setattr(trainer, name, lambda name=name: done.append(name))
     share(trainer, {}, task="text-classification", data=("glue", "GLUE"), split="test")
     assert done == ["push_to_hub" if asked else "create_model_card"]
+
+
+def test_a_push_that_fails_is_one_error_that_says_how_to_push_later(
+    make_trainer: Make, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    trainer = make_trainer(make_model("bert-unit"))
+    trainer.args.push_to_hub, trainer.hub_model_id = True, "org/run"
+    monkeypatch.setattr(trainer, "push_to_hub", in_a_library("def run(): raise ConnectionError('the line is dead')"))
+    message = r"the run is saved in .*run, but was not pushed: the line is dead; push it with padnet push .*run org/run"
+    with pytest.raises(PADNetError, match=message):
+        share(trainer, {}, task="text-classification", data=("glue", "GLUE"), split="test")
