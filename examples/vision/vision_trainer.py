@@ -13,13 +13,14 @@ from transformers.utils import is_matplotlib_available
 from augmentation import Augmentation, AugmentingTrainer
 from confusion import draw_confusions
 from image_metric import ImageMetric, count_confusions, per_class_accuracy
+from last_batch import check_last_batch
 from padnet_hf import PartitionConfig, TemperatureCallback
 from padnet_hf.hub.whole_files import write_json
 from padnet_hf.jobs.columns import Columns
 from padnet_hf.jobs.rehearsal import ready
 from padnet_hf.jobs.run_request import check_measured
 from padnet_hf.jobs.trainer_steps import record
-from pixels import PixelCollator, PixelSet
+from pixels import PixelCollator, PixelSet, side_of
 from vision_model import variant_of
 
 logger = logging.getLogger("run_image_classification")
@@ -60,6 +61,8 @@ def build_trainer(
     `temperature` holds the arguments of TemperatureCallback; a sigmoid attention has none unless they are given.
     """
     check_measured(training, ("accuracy",))
+    if training.do_train:
+        check_last_batch(model, training, len(sets["train"]), side_of(processor))
     callbacks = []
     if variant_of(model.config) != "static" and (temperature or getattr(model.config, "attention", "") == "softmax"):
         callbacks.append(TemperatureCallback(**temperature))

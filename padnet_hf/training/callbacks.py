@@ -1,13 +1,13 @@
 """Trainer callbacks: thin, everything they do is callable without a Trainer."""
 
 from collections.abc import Iterable
-from typing import Any, Protocol
+from typing import Any
 
 from torch import nn
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from padnet_hf.errors import PADNetError
-from padnet_hf.layers.kernel_attention import check_temperature
+from padnet_hf.layers.kernel_attention import KernelAttention, check_temperature, set_temperature
 from padnet_hf.method.config import PartitionConfig
 from padnet_hf.method.imp import partition
 from padnet_hf.method.report import PartitionReport
@@ -80,18 +80,12 @@ class IMPCallback(TrainerCallback):
             check_loaded(model, self.report)
 
 
-class HasTemperature(Protocol):
-    """A model with attention over kernels."""
-
-    def set_temperature(self, temperature: float) -> None:
-        """Set it everywhere, and where it is saved with the model."""
-
-
 class TemperatureCallback(TrainerCallback):
     """Lowers the temperature of kernel attention step by step, in a straight line, over the first epochs.
 
     Upstream goes from about 31 to 1. A high temperature keeps the weights of the kernels equal, so that all of them
-    learn. The model saves its temperature, and a resumed run goes on from its step, so nothing else is to be kept.
+    learn. A PAD model saves its temperature, in any other module it stays with the layers; a resumed run goes on from
+    its step, so nothing else is to be kept.
 
     Args:
         initial, final: temperatures at the first step and after `epochs`, above 0.
@@ -117,14 +111,15 @@ class TemperatureCallback(TrainerCallback):
         args: TrainingArguments,
         state: TrainerState,
         control: TrainerControl,
-        model: HasTemperature | None = None,
+        model: nn.Module | None = None,
         **kwargs: Any,
     ) -> None:
         """Refuse a model that has no temperature."""
-        if not hasattr(model, "set_temperature"):
+        has_attention = any(isinstance(module, KernelAttention) for module in model.modules())
+        if not has_attention and not hasattr(model, "set_temperature"):
             raise PADNetError(
-                f"{type(model).__name__} has no temperature to lower: TemperatureCallback is for dynamic convolutions "
-                "(PADResNet..., PADMobileNetV2...); leave it out."
+                f"{type(model).__name__} has no temperature to lower: TemperatureCallback is for models with dynamic "
+                "convolutions (PADResNet..., PADMobileNetV2..., PADDynamicConv2d); leave it out."
             )
 
     def on_step_begin(
@@ -132,11 +127,15 @@ class TemperatureCallback(TrainerCallback):
         args: TrainingArguments,
         state: TrainerState,
         control: TrainerControl,
-        model: HasTemperature | None = None,
+        model: nn.Module | None = None,
         **kwargs: Any,
     ) -> None:
         """Set the temperature of this step."""
         num_epochs = state.num_train_epochs if args.max_steps > 0 else args.num_train_epochs
-        model.set_temperature(self.temperature_at(state.epoch or 0, num_epochs))
+        temperature = self.temperature_at(state.epoch or 0, num_epochs)
+        if hasattr(model, "set_temperature"):  # where it is saved with the model too
+            model.set_temperature(temperature)
+        else:
+            set_temperature(model, temperature)
 
     on_train_end = on_step_begin  # leaves the model with the temperature that the last step ends with

@@ -5,10 +5,19 @@ import pytest
 import torch
 from datasets import Dataset
 from torch import Tensor
-from transformers import AutoTokenizer, BertConfig, DataCollatorWithPadding, Trainer, TrainingArguments, set_seed
+from transformers import (
+    AutoTokenizer,
+    BertConfig,
+    DataCollatorWithPadding,
+    Trainer,
+    TrainerCallback,
+    TrainingArguments,
+    set_seed,
+)
 
 from padnet_hf import PADBertConfig, PADBertForSequenceClassification
 from padnet_hf.errors import PADNetError
+from padnet_hf.layers.dynamic_conv import PADDynamicConv2d
 from padnet_hf.method.config import PartitionConfig
 from padnet_hf.method.imp import partition
 from padnet_hf.method.layer import pad_weights
@@ -203,3 +212,44 @@ def test_a_model_without_temperature_is_refused_before_a_step(make_trainer: func
     with pytest.raises(PADNetError, match="RecordingModel has no temperature to lower"):
         trainer.train()
     assert trainer.state.global_step == 0
+
+
+class OwnModel(torch.nn.Module):
+    """A user's own network of dynamic convolutions, which knows nothing of partitions or temperatures."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.convolution = PADDynamicConv2d(3, 16, 3, padding=1, num_kernels=3)
+        self.head = torch.nn.Linear(16, 3)
+
+    def forward(self, images: Tensor, labels: Tensor | None = None) -> dict[str, Tensor]:
+        logits = self.head(self.convolution(images).mean(dim=(2, 3)))
+        if labels is None:
+            return {"logits": logits}
+        return {"loss": torch.nn.functional.cross_entropy(logits, labels), "logits": logits}
+
+
+@pytest.mark.parametrize("granularity", ["element", "unit"])
+def test_a_module_of_ones_own_is_partitioned_cooled_and_trained(granularity: str, tmp_path: Path) -> None:
+    set_seed(0)
+    rows = [{"images": torch.randn(3, 8, 8), "labels": torch.tensor(index % 3)} for index in range(8)]
+    arguments = TrainingArguments(
+        tmp_path, max_steps=4, use_cpu=True, report_to=[], save_strategy="no", disable_tqdm=True, logging_steps=1
+    )
+    imp = IMPCallback([_collate(rows)], PartitionConfig(granularity=granularity))
+    seen: list[float] = []
+
+    class Noting(TrainerCallback):
+        def on_step_end(self, *args: object, model: OwnModel, **kwargs: object) -> None:
+            seen.append(model.convolution.attention.temperature)
+
+    model = OwnModel()
+    callbacks = [imp, TemperatureCallback(4.0, 1.0, epochs=4), Noting()]
+    trainer = Trainer(model, arguments, data_collator=_collate, train_dataset=rows, callbacks=callbacks)
+    assert 0 < model.convolution.weight.num_dynamic < model.convolution.weight.num_candidates(granularity)
+    before = _state(model)
+    trainer.train()
+    assert imp.report.dynamic_ratio == pytest.approx(0.5, abs=0.2 if granularity == "unit" else 0.01)
+    assert seen == [4.0, 3.25, 2.5, 1.75]
+    assert model.convolution.attention.temperature == 1.0
+    assert all(not torch.equal(before[name], p) for name, p in model.named_parameters())
