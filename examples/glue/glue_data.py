@@ -1,7 +1,8 @@
 """Where texts and labels come from: GLUE (Hub or local parquet), your own files, or the embedded reviews."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -11,10 +12,30 @@ from embedded import DATA_NAME, LABEL_NAMES, embedded_splits
 from glue_arguments import DataArguments
 from glue_tasks import GlueTask, find_task, task_key
 from padnet_hf import PADNetError
-from padnet_hf.jobs.labels import check_known
-from text_files import find_text_columns, read_table, take_columns, typed_labels
+from padnet_hf.jobs.columns import (
+    Columns,
+    Options,
+    check_texts,
+    choose_inputs,
+    columns_read,
+    looks_like_text,
+    missing_column,
+)
+from padnet_hf.jobs.label_column import (
+    LabelColumn,
+    as_classes,
+    as_known_classes,
+    as_scores,
+    check_filled,
+    class_names,
+    measurable,
+    read_labels,
+)
+from padnet_hf.jobs.tables import as_column, read_table
 
 HUB_DATA = "nyu-mll/glue"
+_PLAIN = Columns(("text",), "label")
+_OPTIONS = Options("--text_column (and --text_pair_column)", "--label_column")
 _FILES = {"train": "train_file", "validation": "validation_file", "test": "test_file"}
 
 
@@ -23,9 +44,12 @@ class TextData:
     """Texts and labels of one task.
 
     name: for file names. metric: config_name of GlueMetric.
-    splits: tables with `text`, perhaps `text_pair`, and perhaps `label`: a label's name, a float for a regression.
+    splits: tables with `text`, perhaps `text_pair`, and perhaps `label`: a label's name, a float for a regression, or
+        what the file says if `label_names` is None because the model has to know.
     label_names: None for a regression, and for files without training data, where the model has to know them (and
         whether it is a regression).
+    columns: which were read.
+    sources: the files, for messages.
     """
 
     name: str
@@ -34,6 +58,8 @@ class TextData:
     label_names: tuple[str, ...] | None
     eval_splits: tuple[str, ...] = ("validation",)
     test_splits: tuple[str, ...] = ("test",)
+    columns: Columns = _PLAIN
+    sources: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def hub_name(self) -> tuple[str, str]:
@@ -101,23 +127,14 @@ def _glue(task: GlueTask, data_dir: str | None, splits: list[str], cache_dir: st
     tables = {}
     for split, table in raw.items():
         source = f"split {split!r} of {task.name}"
-        known = table
-        if "label" in table and task.label_names:
-            known = table.assign(label=table["label"].map(lambda label: _glue_label(label, task)))
-        is_test = split in task.test_splits
-        if is_test:
-            known = known.drop(columns="label", errors="ignore")
-        tables[split] = take_columns(known, task.text_columns, "label", source, label_needed=not is_test)
-        if not is_test:
-            check_labels(tables[split], task.label_names or None, source)
-    return TextData(task.name, task.name, tables, task.label_names or None, task.eval_splits, task.test_splits)
-
-
-def _glue_label(label: object, task: GlueTask) -> object:
-    """The name of a label that may be given as its number; anything else as it is."""
-    if isinstance(label, int) and 0 <= label < len(task.label_names):
-        return task.label_names[label]
-    return label
+        tables[split] = _texts(table, task.text_columns, source, "--data_dir", may_be_empty=True)
+        if split not in task.test_splits:
+            labels = _labels(table, "label", source, "--data_dir")
+            values = as_scores(labels) if task.is_regression else as_known_classes(labels, task.label_names)
+            tables[split]["label"] = values
+    columns = columns_read(next(iter(raw.values())), task.text_columns, "label")
+    names = task.label_names or None
+    return TextData(task.name, task.name, tables, names, task.eval_splits, task.test_splits, columns)
 
 
 def _from_hub(task: GlueTask, splits: list[str], cache_dir: str | None) -> dict[str, pd.DataFrame]:
@@ -129,7 +146,11 @@ def _from_hub(task: GlueTask, splits: list[str], cache_dir: str | None) -> dict[
             f"{HUB_DATA} ({task.name}) cannot be loaded from the Hub: {reason}; --data_dir FOLDER reads its parquet "
             "files from a local folder, --train_file reads your own"
         ) from error
-    return {split: loaded[split].to_pandas() for split in splits if split in loaded}
+    found = {split: loaded[split] for split in splits if split in loaded}
+    return {
+        split: pd.DataFrame({name: as_column(rows[name][:], feature) for name, feature in rows.features.items()})
+        for split, rows in found.items()
+    }
 
 
 def _from_folder(task: GlueTask, data_dir: str, splits: list[str]) -> dict[str, pd.DataFrame]:
@@ -156,42 +177,46 @@ def _from_folder(task: GlueTask, data_dir: str, splits: list[str]) -> dict[str, 
 
 def _own_files(data: DataArguments, files: dict[str, str]) -> TextData:
     raw = {split: read_table(path) for split, path in files.items()}
+    first, label = next(iter(raw)), data.label_column
+    table = raw[first]
     named = tuple(name for name in (data.text_column, data.text_pair_column) if name)
-    first = next(iter(raw))
-    texts = find_text_columns(raw[first], named, data.label_column, files[first])
-    tables = {
-        split: take_columns(table, texts, data.label_column, files[split], label_needed=split != "test")
-        for split, table in raw.items()
-    }
-    labels = {split: typed_labels(table["label"]) for split, table in tables.items() if "label" in table}
-    if "train" not in labels:
-        tables |= {split: tables[split].assign(label=values) for split, values in labels.items()}
-        return TextData("files", "classification", tables, None)
-    names = _class_names(labels["train"], files["train"])
-    for split, values in labels.items():
-        tables[split]["label"] = values.map(lambda label: label if names is None else str(label))
-        check_labels(tables[split], names, files[split])
-    return TextData("files", "regression" if names is None else "classification", tables, names)
+    texts = choose_inputs(list(table), lambda name: looks_like_text(table[name]), named, label, files[first], _OPTIONS)
+    splits = {split: _texts(rows, texts, files[split], _OPTIONS.text) for split, rows in raw.items()}
+    names, from_training = None, "train" in raw
+    if from_training:
+        training = _labels(raw["train"], label, files["train"], _OPTIONS.label)
+        check_filled(training)
+        names = class_names(training)
+    typed = as_scores if names is None else partial(as_classes, names=names)
+    for split, rows in raw.items():
+        if split == "test" and label not in rows:
+            continue
+        if not from_training:  # as they are: see glue_model.match_labels
+            splits[split]["label"] = _column(rows, label, files[split], _OPTIONS.label)
+        elif split != "test":
+            splits[split]["label"] = typed(_labels(rows, label, files[split], _OPTIONS.label))
+        elif (values := measurable(rows[label], label, files[split], names or (), typed)) is not None:
+            splits[split]["label"] = values
+    columns = columns_read(table, texts, label if any("label" in rows for rows in splits.values()) else None)
+    kind = "regression" if from_training and names is None else "classification"
+    return TextData("files", kind, splits, names, columns=columns, sources=files)
 
 
-def _class_names(labels: pd.Series, source: str) -> tuple[str, ...] | None:
-    """The labels in order, None if they are scores. Raises PADNetError if there is only one."""
-    if isinstance(labels.iloc[0], float):
-        return None
-    names = tuple(map(str, sorted(set(labels))))
-    if len(names) < 2:
-        raise PADNetError(f"{source} has only the label {names[0]!r}: a classification needs at least 2")
-    return names
+def _texts(
+    table: pd.DataFrame, columns: tuple[str, ...], source: str, option: str, *, may_be_empty: bool = False
+) -> pd.DataFrame:
+    """`text`, and `text_pair` where there are two. Raises PADNetError if a column is missing or a row has no text."""
+    taken = dict(zip(("text", "text_pair"), columns, strict=False))
+    for name in columns:
+        check_texts(_column(table, name, source, option), name, source, may_be_empty=may_be_empty)
+    return pd.DataFrame({ours: table[theirs] for ours, theirs in taken.items()}).reset_index(drop=True)
 
 
-def check_labels(table: pd.DataFrame, names: tuple[str, ...] | None, source: str) -> None:
-    """Raise PADNetError if a label is not one of `names`, or not a number where `names` is None."""
-    if names is not None:
-        check_known(table["label"], names, source)
-        return
-    wrong = [label for label in table["label"] if not isinstance(label, (int, float))]
-    if wrong:
-        raise PADNetError(
-            f"{source} has the label {wrong[0]!r}, but a regression needs numbers; correct it, or train on such "
-            "examples"
-        )
+def _labels(table: pd.DataFrame, column: str, source: str, option: str) -> LabelColumn:
+    return read_labels(_column(table, column, source, option), column, source)
+
+
+def _column(table: pd.DataFrame, name: str, source: str, option: str) -> pd.Series:
+    if name not in table:
+        raise missing_column(name, table, source, option)
+    return table[name]

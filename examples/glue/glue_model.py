@@ -1,6 +1,8 @@
 """The model asked for, dense, fully dynamic or to be partitioned, and its tokenizer."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pyarrow.compute as pc
@@ -16,9 +18,10 @@ from transformers import (
 
 from embedded import MODEL_NAME, embedded_model
 from glue_arguments import DataArguments, ModelArguments, PADArguments, experts_options
-from glue_data import TextData, check_labels
+from glue_data import TextData
 from padnet_hf import PADNetError, PartitionReport
 from padnet_hf.jobs.adapting import base_of, is_adapter
+from padnet_hf.jobs.label_column import as_model_labels, measurable, read_labels
 from padnet_hf.jobs.labels import class_fields, known_labels
 from padnet_hf.jobs.loading import load_or_explain
 from padnet_hf.jobs.loading import load_tokenizer as load_own_tokenizer
@@ -113,19 +116,37 @@ def check_ids(config: PreTrainedConfig, sets: Mapping[str, Dataset]) -> None:
         )
 
 
+def match_labels(data: TextData, config: PreTrainedConfig) -> TextData:
+    """The data with its labels as a model calls them that is not trained on them here; as it is if that knows none.
+
+    Raises PADNetError for a label that the model does not know; in a test split they are left out instead.
+    """
+    own = known_labels(config)
+    if not own and config.problem_type != "regression":
+        return data
+    splits, typed = {}, partial(as_model_labels, config=config)
+    for split, table in data.splits.items():
+        if "label" in table:
+            texts, column = table.drop(columns="label"), data.columns.label or "label"
+            source = data.sources.get(split, f"split {split!r} of {data.name}")
+            if split in data.test_splits:
+                labels = measurable(table["label"], column, source, own, typed)
+            else:
+                labels = typed(read_labels(table["label"], column, source))
+            table = texts if labels is None else texts.assign(label=labels)
+        splits[split] = table
+    return replace(data, splits=splits)
+
+
 def label_fields(data: TextData, config: PreTrainedConfig, *, training: bool) -> dict[str, Any]:
     """num_labels, id2label, label2id and problem_type for the model's configuration; no names for a regression.
 
     A model trained on the same labels keeps its own numbers for them, and one that is not trained here decides alone.
-    Raises PADNetError if that one knows no labels, or others than the data, and there is no training data either.
+    Raises PADNetError if that one knows no labels, and there is no training data either.
     """
     own = known_labels(config)
     gives_scores = config.problem_type == "regression"
     decides = not training and bool(own or gives_scores)
-    if decides:
-        for split, table in data.splits.items():
-            if "label" in table:
-                check_labels(table, None if gives_scores else own, f"split {split!r}")
     if gives_scores if decides else data.is_regression:
         return {"num_labels": 1, "problem_type": "regression"}
     names = own if decides or set(own) == set(data.label_names or ()) else data.label_names

@@ -26,6 +26,7 @@ from glue_model import (
     label_fields,
     load_config,
     load_tokenizer,
+    match_labels,
     model_source,
     size_report,
     variant_of,
@@ -35,6 +36,7 @@ from padnet_hf import PartitionConfig
 from padnet_hf.jobs.adapting import adapt, base_of, make_config
 from padnet_hf.jobs.closing import adapter_row, closing_rows, print_closing
 from padnet_hf.jobs.command_line import run_command
+from padnet_hf.jobs.labels import described
 from padnet_hf.jobs.lora_options import adapter_options
 from padnet_hf.jobs.partition_options import partition_config
 from padnet_hf.jobs.run_request import check_run, roles_of
@@ -60,7 +62,7 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
     job = prepare(arguments, partition, checkpoint, adapter)
     metrics: dict[str, float] = {}
     if making:
-        start_run(job.trainer, options, resuming=checkpoint is not None)
+        start_run(job.trainer, options, resuming=checkpoint is not None, columns=job.data.columns)
     if adapter:
         adapt(job.trainer, adapter, checkpoint, job.source if job.is_as_loaded else None)
     if training.do_train:
@@ -73,7 +75,8 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
         metrics |= predict(job)
     measured = task_measures(job, metrics)
     if making:
-        share(job.trainer, measured, task="text-classification", data=job.data.hub_name, split="validation")
+        task, data, columns = "text-classification", job.data.hub_name, job.data.columns
+        share(job.trainer, measured, task=task, data=data, split="validation", columns=columns)
     if job.trainer.is_world_process_zero():
         close(job, measured, job.folder if making else job.source)
     return metrics
@@ -98,6 +101,8 @@ def prepare(
     config = load_config(source, model_arguments)
     check_model(config, source, pad, resuming=checkpoint is not None)
     check_adapter(source, making=makes_model(arguments))
+    if not training.do_train:
+        data = match_labels(data, config)
     fields = label_fields(data, config, training=training.do_train)
     if "label2id" not in fields and not data.is_regression:
         data = replace(data, metric="regression")  # without training data only the model knows
@@ -109,9 +114,10 @@ def prepare(
     }
     check_ids(config, sets)
     logger.info("%s: %s", data.name, ", ".join(f"{len(rows):,} {split}" for split, rows in sets.items()))
+    names = tuple(fields.get("id2label", {}).values())
+    logger.info("columns: %s; %s", data.columns, described(names))
     set_seed(training.seed)
     model = build_model(source, config, model_arguments, pad, fields)
-    names = tuple(fields.get("id2label", {}).values())
     if adapter:
         make_config(model, adapter)  # a mistake in it shows before the partition
     trainer = build_trainer(training, model, tokenizer, sets, data, names, partition)

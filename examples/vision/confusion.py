@@ -28,8 +28,9 @@ def draw_confusions(confusions: np.ndarray, names: Sequence[str], path: str | Pa
     if count <= _NAMES_UP_TO:
         is_long = max(map(len, names)) > 3
         turned = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"} if is_long else {}
-        axes.set_xticks(range(count), names, **turned)
-        axes.set_yticks(range(count), names)
+        literal = {"parse_math": False, "usetex": False}  # a class may be called `$5`
+        axes.set_xticks(range(count), names, **turned, **literal)
+        axes.set_yticks(range(count), names, **literal)
     if count <= _NUMBERS_UP_TO:
         for (row, column), share in np.ndenumerate(shares):
             if confusions[row, column]:

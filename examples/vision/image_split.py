@@ -1,10 +1,17 @@
 """Images and the names of their labels, opened one by one when they are needed."""
 
+import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from PIL import Image
+
+from padnet_hf import PADNetError
+from padnet_hf.jobs.columns import Columns
+from padnet_hf.jobs.labels import check_known
+
+logger = logging.getLogger("run_image_classification")
 
 
 @dataclass(frozen=True)
@@ -15,6 +22,7 @@ class ImageSplit:
     open: gives image i; raises what PIL raises.
     describe: says where image i comes from, a path or a row.
     labels: the label's name of every image, None where they are not known.
+    columns: which were read, None where the images are files in folders.
     """
 
     source: str
@@ -22,6 +30,7 @@ class ImageSplit:
     open: Callable[[int], Image.Image]
     describe: Callable[[int], str]
     labels: tuple[str, ...] | None
+    columns: Columns | None = None
 
     def __len__(self) -> int:
         return self.count
@@ -30,12 +39,12 @@ class ImageSplit:
         """The images of these numbers, in this order."""
         chosen = list(chosen)
         labels = None if self.labels is None else tuple(self.labels[index] for index in chosen)
-        return ImageSplit(
-            self.source,
-            len(chosen),
-            lambda index: self.open(chosen[index]),
-            lambda index: self.describe(chosen[index]),
-            labels,
+        return replace(
+            self,
+            count=len(chosen),
+            open=lambda index: self.open(chosen[index]),
+            describe=lambda index: self.describe(chosen[index]),
+            labels=labels,
         )
 
     def sample(self, size: int | None) -> "ImageSplit":
@@ -69,3 +78,19 @@ class ImageData:
     splits: dict[str, ImageSplit]
     label_names: tuple[str, ...] | None
     flips: bool = True
+
+    def with_known_labels(self, names: Sequence[str]) -> "ImageData":
+        """The same with no other labels than `names`; a test split with others is left without any, which is said.
+
+        Raises PADNetError for another label in a split to train on or to measure with.
+        """
+        splits = dict(self.splits)
+        for name, split in self.splits.items():
+            try:
+                check_known(split.labels or (), names, split.source)
+            except PADNetError as error:
+                if name != "test":
+                    raise
+                logger.warning("%s. Predictions are written, but nothing is measured", error)
+                splits[name] = replace(split, labels=None)
+        return replace(self, splits=splits)

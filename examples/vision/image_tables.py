@@ -1,6 +1,7 @@
 """Data sets with a column of images: from the Hub, or from local parquet files."""
 
 import io
+import logging
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,10 @@ from PIL import Image
 
 from image_split import ImageSplit
 from padnet_hf import PADNetError
+from padnet_hf.jobs.columns import columns_read
 from padnet_hf.jobs.loading import load_or_explain
+
+logger = logging.getLogger("run_image_classification")
 
 _IMAGE_NAMES, _LABEL_NAMES = ("image", "img"), ("label", "labels")
 _REMEDY = (
@@ -67,7 +71,8 @@ def read_table(
     def opened(index: int) -> Image.Image:
         return _open(rows[index][image])
 
-    return ImageSplit(source, len(table), opened, lambda index: f"row {index + 1} of {source}", labels), names
+    columns = columns_read(table.column_names, (image,), label if labels else None)
+    return ImageSplit(source, len(table), opened, lambda index: f"row {index + 1} of {source}", labels, columns), names
 
 
 def _open(value: Any) -> Image.Image:
@@ -113,7 +118,7 @@ def _labels(
 ) -> tuple[tuple[str, ...] | None, tuple[str, ...] | None]:
     feature, values = table.features[column], table[column][:]
     known = tuple(feature.names) if isinstance(feature, ClassLabel) else None
-    missing = [row for row, value in enumerate(values) if value is None or (known is not None and value < 0)]
+    missing = [row for row, value in enumerate(values) if value in (None, "") or (known is not None and value < 0)]
     if missing and labelled:
         raise PADNetError(
             f"{source}, row {missing[0] + 1}: the label in column {column!r} is missing; fill it in, remove the row, "
@@ -122,9 +127,13 @@ def _labels(
     if known is not None:
         return None if missing else tuple(known[value] for value in values), known
     if values and not isinstance(values[0], (str, int, type(None))):
-        raise PADNetError(
+        error = (
             f"{source}: column {column!r} holds {values[0]!r}, where a class is needed (a string or a whole number); "
             "name another column with --label_column_name"
         )
+        if labelled:
+            raise PADNetError(error)
+        logger.warning("%s. Predictions are written, but nothing is measured", error)
+        return None, None
     names = None if missing else tuple(str(value) for value in sorted(set(values)))
     return None if missing else tuple(map(str, values)), names

@@ -16,6 +16,7 @@ from image_split import ImageData, ImageSplit
 from padnet_hf import PADNetError, PartitionConfig
 from padnet_hf.jobs.closing import closing_rows, print_closing
 from padnet_hf.jobs.command_line import run_command
+from padnet_hf.jobs.labels import described
 from padnet_hf.jobs.partition_options import partition_config
 from padnet_hf.jobs.run_request import check_run, roles_of
 from padnet_hf.jobs.sharing import share
@@ -29,6 +30,7 @@ from vision_model import (
     label_fields,
     load_config,
     load_processor,
+    match_labels,
     new_config,
     size_report,
     variant_of,
@@ -54,7 +56,7 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
     job = prepare(arguments, partition, checkpoint)
     metrics: dict[str, float] = {}
     if making:
-        start_run(job.trainer, options, resuming=checkpoint is not None)
+        start_run(job.trainer, options, resuming=checkpoint is not None, columns=job.columns)
     if training.do_train:
         metrics |= train(job.trainer, checkpoint)
     elif making:
@@ -65,7 +67,8 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
         metrics |= predict(job)
     measured = {"accuracy": metrics["eval_accuracy"]} if "eval_accuracy" in metrics else {}
     if making:
-        share(job.trainer, measured, task="image-classification", data=(job.name, job.name), split="validation")
+        task, data = "image-classification", (job.name, job.name)
+        share(job.trainer, measured, task=task, data=data, split="validation", columns=job.columns)
     if job.trainer.is_world_process_zero():
         close(job, measured, job.folder if making else job.source)
     return metrics
@@ -86,9 +89,13 @@ def prepare(arguments: Arguments, partition: PartitionConfig | None, checkpoint:
     else:
         config = load_config(source, model_arguments)
         check_model(config, source, pad, resuming=checkpoint is not None)
+        data = data if training.do_train else match_labels(data, config)
         fields = label_fields(data, config, training=training.do_train)
         processor = load_processor(source, model_arguments, config)
     sets = read_images(data, [SPLIT_OF_ROLE[role] for role in roles], arguments, processor, config, fields)
+    names = tuple(fields["id2label"].values())
+    columns = next(iter(sets.values())).split.columns
+    logger.info("%s%s", f"columns: {columns}; " if columns else "", described(names))
     if source is None:
         processor.image_mean, processor.image_std = sets["train"].statistics()
     set_seed(training.seed)
@@ -103,7 +110,7 @@ def prepare(arguments: Arguments, partition: PartitionConfig | None, checkpoint:
     )
     temperature = temperature_options(pad)
     trainer = build_trainer(training, model, processor, sets, augmentation, partition, temperature)
-    return Job(trainer, data.name, sets, tuple(fields["id2label"].values()), source)
+    return Job(trainer, data.name, sets, names, source)
 
 
 def shorter_side(split: ImageSplit) -> int:

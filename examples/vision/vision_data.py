@@ -2,13 +2,13 @@
 
 import logging
 from collections.abc import Iterable
+from dataclasses import replace
 
 from digits import DATA_NAME, embedded_digits
 from image_folders import read_folder
 from image_split import ImageData, ImageSplit
 from image_tables import from_hub, from_parquet, read_table
 from padnet_hf import PADNetError
-from padnet_hf.jobs.labels import check_known
 from vision_arguments import DataArguments
 
 logger = logging.getLogger("run_image_classification")
@@ -37,10 +37,9 @@ def load_image_data(data: DataArguments, roles: Iterable[str], cache_dir: str | 
             raise PADNetError(f"{found.name} has no {name} split, only {', '.join(splits)}: {_remedy(found, name)}")
         if not len(splits[name]):
             raise PADNetError(f"{splits[name].source} is empty: the {name} split needs at least 1 image")
-        if splits[name].labels is not None and found.label_names is not None:
-            check_known(splits[name].labels, found.label_names, splits[name].source)
     chosen = {name: splits[name].sample(getattr(data, _LIMITS[name])) for name in wanted}
-    return ImageData(found.name, chosen, found.label_names, found.flips)
+    loaded = replace(found, splits=chosen)
+    return loaded if found.label_names is None else loaded.with_known_labels(found.label_names)
 
 
 def _check_choice(data: DataArguments) -> None:

@@ -13,7 +13,7 @@ from transformers import (
 
 from image_split import ImageData
 from padnet_hf import PADNetError, PADResNetConfig, PADResNetForImageClassification, PartitionReport
-from padnet_hf.jobs.labels import check_known, class_fields, known_labels
+from padnet_hf.jobs.labels import class_fields, known_labels
 from padnet_hf.jobs.layer_options import layer_fields
 from padnet_hf.jobs.loading import load_or_explain
 from padnet_hf.jobs.variants import needs_upcycling
@@ -92,11 +92,20 @@ def _check_temperature(pad: PADArguments, family: type[PADConfigMixin]) -> None:
         )
 
 
+def match_labels(data: ImageData, config: PreTrainedConfig) -> ImageData:
+    """The data with the labels of a model that is not trained here; as it is if that knows none.
+
+    Raises PADNetError for another label; a test split is left without labels instead.
+    """
+    own = known_labels(config)
+    return data.with_known_labels(own) if own else data
+
+
 def label_fields(data: ImageData, config: PreTrainedConfig | None, *, training: bool) -> dict[str, Any]:
     """num_labels, id2label, label2id and problem_type for the model's configuration (None: a new network).
 
     A model trained on the same labels keeps its own numbers for them, and one that is not trained here decides alone.
-    Raises PADNetError if that one knows no labels, or others than the data, and if there is only one label.
+    Raises PADNetError if that one knows no labels, and if there is only one label.
     """
     own = () if config is None else known_labels(config)
     decides = bool(own) and not training
@@ -105,8 +114,6 @@ def label_fields(data: ImageData, config: PreTrainedConfig | None, *, training: 
         raise PADNetError(
             "the labels are not known: give training images, or with --model_name_or_path a model trained on them"
         )
-    for split in data.splits.values() if decides else ():
-        check_known(split.labels or (), names, split.source)
     if len(names) < 2:
         raise PADNetError(f"{data.name} has only the label {names[0]!r}: a classification needs at least 2")
     return class_fields(names)

@@ -15,6 +15,7 @@ from confusion import draw_confusions
 from image_metric import ImageMetric, count_confusions, per_class_accuracy
 from padnet_hf import PartitionConfig, TemperatureCallback
 from padnet_hf.hub.whole_files import write_json
+from padnet_hf.jobs.columns import Columns
 from padnet_hf.jobs.rehearsal import ready
 from padnet_hf.jobs.run_request import check_measured
 from padnet_hf.jobs.trainer_steps import record
@@ -37,6 +38,11 @@ class Job:
     @property
     def folder(self) -> str:
         return self.trainer.args.output_dir
+
+    @property
+    def columns(self) -> Columns | None:
+        """Of the data, which were read; None for files in folders."""
+        return next(iter(self.sets.values())).split.columns
 
 
 def build_trainer(
@@ -109,7 +115,7 @@ def print_classes(classes: dict[str, dict[str, float | int | None]]) -> None:
     for name, values in classes.items():
         accuracy = values["accuracy"]
         table.add_row(name, "-" if accuracy is None else f"{accuracy:.4f}", f"{values['images']:,}")
-    Console(width=100, highlight=False, markup=False).print(table)
+    Console(width=100, highlight=False, markup=False, emoji=False).print(table)  # a class may be called `:x:`
 
 
 def predict(job: Job) -> dict[str, float]:

@@ -24,7 +24,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Partially dynamic networks (PAD-Net): look at checkpoints, convert them, share them.",
 )
-console = Console(highlight=False, soft_wrap=True)
+console = Console(highlight=False, soft_wrap=True, emoji=False)
 
 Source = Annotated[str, typer.Argument(help="Folder, or repository on the Hub.", show_default=False)]
 Target = Annotated[Path, typer.Argument(help="Folder to write to.", show_default=False)]
@@ -37,6 +37,7 @@ Revision = Annotated[str | None, typer.Option(help="Branch, tag or commit.")]
 def main() -> None:
     """The command: every mistake of the user ends in one line on stderr and exit code 1."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    logging.getLogger("padnet_hf.cli").setLevel(logging.INFO)  # which columns are read, beside what stdout has
     try:
         app()
     except PADNetError as error:
@@ -147,7 +148,8 @@ def partition_command(
     source: Source,
     target: Target,
     data: Annotated[
-        str | None, typer.Option(help="Calibration data: CSV, JSON or parquet file, folder, or data set on the Hub.")
+        str | None,
+        typer.Option(help="Calibration data: CSV, TSV, JSON or parquet, a folder, or a Hub data set."),
     ] = None,
     dynamic_ratio: Annotated[float, typer.Option(help="Share of the parameters that stays dynamic, 0 to 1.")] = 0.5,
     granularity: Annotated[Literal["element", "unit"], typer.Option(help="unit is faster, too.")] = "element",
@@ -161,7 +163,7 @@ def partition_command(
     input_: Annotated[
         list[str] | None, typer.Option("--input", help="Column of text or images; twice for pairs of texts.")
     ] = None,
-    label: Annotated[str, typer.Option(help="Column of labels.")] = "label",
+    label: Annotated[str, typer.Option(help="Column of labels: names that the model knows, or numbers.")] = "label",
     max_length: Annotated[int, typer.Option(min=4, help="Tokens of a text at most.")] = 128,
     overwrite: Overwrite = False,
     as_json: AsJSON = False,
@@ -172,6 +174,7 @@ def partition_command(
     """
     from padnet_hf.cli.calibration_data import calibration_batches
     from padnet_hf.cli.converting import check_target, load, partition_into
+    from padnet_hf.hub.inspection import read_config
     from padnet_hf.method.config import PartitionConfig
     from padnet_hf.method.criteria import criterion_named
 
@@ -187,12 +190,11 @@ def partition_command(
     )
     if data is None and criterion_named(criterion).needs_gradients and 0 < dynamic_ratio < 1:
         raise PADNetError(f"--criterion {criterion} needs --data to score with; magnitude and random need none.")
-    model = load(source)
     drawn = None
-    if data is not None:
+    if data is not None:  # before the model: a mistake in the data shows at once
         columns = {"split": split, "inputs": input_, "label": label, "max_length": max_length}
-        drawn = calibration_batches(data, source, model.config, config, batch_size=batch_size, **columns)
-    report = partition_into(model, source, target, drawn, config)
+        drawn = calibration_batches(data, source, read_config(source), config, batch_size=batch_size, **columns)
+    report = partition_into(load(source), source, target, drawn, config)
     if as_json:
         _print_json(report.to_dict())
     else:

@@ -1,25 +1,27 @@
 """Calibration batches for `padnet partition`, from a file, a folder or a data set on the Hub."""
 
-from collections.abc import Callable, Iterable
-from pathlib import Path
+import logging
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from transformers import PreTrainedConfig
 
-from padnet_hf.cli.collators import image_collator, labelled, masking_collator, text_collator
+from padnet_hf.cli.collators import Labelled, image_collator, labelled, masking_collator, text_collator
 from padnet_hf.errors import PADNetError
 from padnet_hf.hub.model_card import auto_class_of
-from padnet_hf.jobs.labels import known_labels
-from padnet_hf.jobs.loading import load_or_explain, load_processing
+from padnet_hf.jobs.columns import Options, choose_inputs, columns_read, missing_column
+from padnet_hf.jobs.label_column import as_model_labels, read_labels
+from padnet_hf.jobs.loading import load_processing
 from padnet_hf.method.config import PartitionConfig
 from padnet_hf.method.scoring import Batch
 from padnet_hf.training.calibration import CalibrationBatches
 
 if TYPE_CHECKING:
-    from datasets import Dataset
+    from padnet_hf.cli.calibration_rows import Rows
 
-_READERS = {".csv": "csv", ".tsv": "csv", ".json": "json", ".jsonl": "json", ".parquet": "parquet"}
-_REMEDY = f"give a {', '.join(_READERS)} file, a folder of such files or of images, or a data set's name on the Hub"
+logger = logging.getLogger(__name__)
+
+_OPTIONS = Options("--input", "--label")
 _INPUTS = {
     "AutoModelForSequenceClassification": ("string", 2),
     "AutoModelForMaskedLM": ("string", 2),
@@ -58,93 +60,57 @@ def calibration_batches(
             "own, or --criterion magnitude, which needs none."
         )
     is_masked, (kind, at_most) = auto_class == "AutoModelForMaskedLM", _INPUTS[auto_class]
-    rows = _read(data, split)
-    columns = inputs or _columns_of(rows, kind, label)
-    if not 1 <= len(columns) <= at_most:
-        raise PADNetError(
-            f"{data!r} has {len(columns)} columns that could be inputs ({columns} of {rows.column_names}), but the "
-            f"model takes {'one or two' if at_most == 2 else 'one'}: name them with --input."
-        )
-    for name, option in [*((name, "--input") for name in columns), *([] if is_masked else [(label, "--label")])]:
-        if name not in rows.column_names:
-            raise PADNetError(f"{data!r} has no column {name!r}, but {rows.column_names}: name another with {option}.")
+    rows, asked = _read(data, split, kind), None if is_masked else label
+    columns = _columns(rows, kind, at_most, inputs or (), asked, repr(data))
+    logger.info("%s: %s", data, columns_read(rows.names, columns, asked))
+    for name in columns:
+        rows.check(name)
     if kind == "Image":
-        rows, collator = _undecoded(rows, columns[0]), image_collator(_processing(source, config), columns[0])
+        collator = image_collator(_processing(source, config), columns[0])
     else:
         text = (_processing(source, config), columns, min(max_length, config.longest_input(config)))
         collator = masking_collator(*text, partition.seed) if is_masked else text_collator(*text)
+    items = rows.items
     if not is_masked:
-        collator = labelled(collator, label, _label_reader(rows, label, config, data))
+        labels = as_model_labels(read_labels(rows.column(label), label, repr(data)), config)
+        numbers = {name: number for number, name in config.id2label.items()}
+        items = Labelled(rows.items, [numbers.get(name, name) for name in labels])
+        collator = labelled(collator)
     return CalibrationBatches(
-        rows, collator, batch_size=batch_size, num_batches=partition.num_batches, seed=partition.seed
+        items, collator, batch_size=batch_size, num_batches=partition.num_batches, seed=partition.seed
     )
+
+
+def _read(data: str, split: str, kind: str) -> "Rows":
+    try:
+        from padnet_hf.cli.calibration_rows import read_rows
+    except ImportError as error:
+        raise PADNetError("--data needs datasets, which is not installed: pip install datasets") from error
+    return read_rows(data, split, kind)
+
+
+def _columns(
+    rows: "Rows", kind: str, at_most: int, named: Sequence[str], label: str | None, source: str
+) -> tuple[str, ...]:
+    """The columns that are inputs, and a check that the one of labels is there."""
+    if len(named) > at_most:
+        raise PADNetError(
+            f"{source} was asked for {len(named)} columns as inputs, but the model takes "
+            f"{'one or two' if at_most == 2 else 'one'}: name them with {_OPTIONS.text}."
+        )
+    if kind == "string" or named:
+        columns = choose_inputs(rows.names, rows.is_input, named, label, source, _OPTIONS)
+    else:
+        columns = tuple(name for name in rows.names if rows.is_input(name))
+        if len(columns) != 1:
+            raise PADNetError(
+                f"{source} has {len(columns)} columns of images, but the model takes one: it has {rows.names}; name it "
+                f"with {_OPTIONS.text}"
+            )
+    if label is not None and label not in rows.names:
+        raise missing_column(label, rows.names, source, _OPTIONS.label)
+    return columns
 
 
 def _processing(source: str, config: PreTrainedConfig) -> Any:
     return load_processing(config.processing_class, source)
-
-
-def _read(data: str, split: str) -> "Dataset":
-    try:
-        from datasets import load_dataset
-        from datasets.exceptions import DatasetGenerationError
-    except ImportError as error:
-        raise PADNetError("--data needs datasets, which is not installed: pip install datasets") from error
-    path, suffix = Path(data), Path(data).suffix.lower()
-    if not path.exists() and suffix in _READERS:
-        raise PADNetError(f"there is no file {data!r}: {_REMEDY}.")
-    if path.is_file() and suffix not in _READERS:
-        raise PADNetError(f"{data!r} has the suffix {path.suffix!r}: {_REMEDY}.")
-
-    def load(source: str) -> "Dataset":
-        try:
-            if not path.is_file():
-                return load_dataset(source, split=split)
-            options = {"sep": "\t"} if suffix == ".tsv" else {}
-            return load_dataset(_READERS[suffix], data_files=source, split=split, **options)
-        except DatasetGenerationError as error:
-            raise OSError(error.__cause__ or error) from error
-
-    return load_or_explain(load, data, _REMEDY)
-
-
-def _columns_of(rows: "Dataset", kind: str, label: str) -> list[str]:
-    """Columns that look like inputs."""
-
-    def is_input(feature: Any) -> bool:
-        return type(feature).__name__ == kind or getattr(feature, "dtype", None) in (kind, f"large_{kind}")
-
-    return [name for name, feature in rows.features.items() if name != label and is_input(feature)]
-
-
-def _undecoded(rows: "Dataset", column: str) -> "Dataset":
-    """The images as they are stored, so that a damaged one can be named."""
-    from datasets import Image
-
-    return rows.cast_column(column, Image(decode=False)) if isinstance(rows.features[column], Image) else rows
-
-
-def _label_reader(rows: "Dataset", label: str, config: PreTrainedConfig, data: str) -> Callable[[Any], int | float]:
-    """What turns a label of the data into the model's; all of them are looked at."""
-    # A folder's names are numbered in its own order, so that the names count; unless the model has none of its own.
-    names = (getattr(rows.features[label], "names", None) or []) if known_labels(config) else []
-    numbers = dict(config.label2id) | {number: number for number in range(config.num_labels)}
-
-    def class_of(value: Any) -> int | None:
-        if isinstance(value, int) and 0 <= value < len(names):
-            value = names[value]
-        return numbers.get(value) if isinstance(value, str | int | float) and not isinstance(value, bool) else None
-
-    def number_of(value: Any) -> float | None:
-        return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
-
-    known = f"the numbers 0 to {config.num_labels - 1} and the names {', '.join(map(repr, config.label2id))}"
-    read = class_of
-    if config.problem_type == "regression" or config.num_labels == 1:
-        read, known = number_of, "numbers, not names"
-    if type(rows.features[label]).__name__ not in ("Value", "ClassLabel"):
-        raise PADNetError(f"{data!r} has {rows.features[label]} in {label!r}, but the model takes one label a row.")
-    for value in rows.unique(label):
-        if read(value) is None:
-            raise PADNetError(f"{data!r} has the label {value!r}, but the model knows {known}: correct or remove it.")
-    return read

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch.utils.data import Dataset
 from transformers import DataCollatorForLanguageModeling, PreTrainedTokenizerBase
 
 from padnet_hf.errors import PADNetError
@@ -46,11 +47,25 @@ def image_collator(processor: Callable[..., dict[str, Any]], column: str) -> Col
     return collate
 
 
-def labelled(collate: Collator, column: str, number: Callable[[Any], int | float]) -> Collator:
-    """Add the labels to what `collate` makes of the rows; `number` says what to take a label for."""
+class Labelled(Dataset):
+    """Rows with their labels as pairs."""
 
-    def collator(items: list[dict[str, Any]]) -> dict[str, Any]:
-        return {**collate(items), "labels": torch.tensor([number(item[column]) for item in items])}
+    def __init__(self, rows: Sequence[Mapping[str, Any]], labels: Sequence[int | float]) -> None:
+        self._rows, self._labels = rows, labels
+
+    def __len__(self) -> int:
+        return len(self._labels)
+
+    def __getitem__(self, index: int) -> tuple[Mapping[str, Any], int | float]:
+        return self._rows[index], self._labels[index]
+
+
+def labelled(collate: Collator) -> Callable[[list[tuple[dict[str, Any], int | float]]], dict[str, Any]]:
+    """Pairs of a row and its label -> what `collate` makes of the rows, and the labels."""
+
+    def collator(items: list[tuple[dict[str, Any], int | float]]) -> dict[str, Any]:
+        rows, labels = zip(*items, strict=True)
+        return {**collate(list(rows)), "labels": torch.tensor(labels)}
 
     return collator
 

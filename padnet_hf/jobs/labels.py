@@ -28,8 +28,21 @@ def check_known(labels: Iterable[object], names: Sequence[str], source: str) -> 
     """Raise PADNetError if a label is not one of `names`."""
     wrong = sorted(set(map(str, labels)) - set(names))
     if wrong:
-        allowed = f"{', '.join(map(repr, names[:12]))}{', ...' if len(names) > 12 else ''}"
-        raise PADNetError(
-            f"{source} has the label {wrong[0]!r}, but the known labels are {allowed}; correct it, or train on such "
-            "examples"
-        )
+        raise unknown_label(wrong[0], names, source, "it")
+
+
+def unknown_label(label: str, names: Sequence[str], source: str, where: str) -> PADNetError:
+    """The error for a label that is not one of `names`; `where` says what to correct."""
+    return PADNetError(
+        f"{source} has the label {label!r}, but the known labels are {_shortened(names)}; correct {where}, or train on "
+        "such examples"
+    )
+
+
+def described(names: Sequence[str]) -> str:
+    """What is learned, in words: the classes of these names, or scores if there are none."""
+    return f"{len(names)} classes: {_shortened(names)}" if names else "scores (a regression)"
+
+
+def _shortened(names: Sequence[str]) -> str:
+    return f"{', '.join(map(repr, names[:12]))}{', ...' if len(names) > 12 else ''}"

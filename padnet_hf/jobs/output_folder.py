@@ -172,9 +172,12 @@ def check_same_run(asked: Mapping[str, Any], checkpoint: str) -> None:
         )
 
 
-def write_run_config(folder: str, options: Mapping[str, Any], version: str) -> None:
-    """Say in run_config.json what was asked for; the file is there whole or not at all."""
-    write_json(Path(folder, RUN_CONFIG), {"padnet_hf": version, "options": dict(options)})
+def write_run_config(
+    folder: str, options: Mapping[str, Any], version: str, columns: Mapping[str, Any] | None = None
+) -> None:
+    """Say in run_config.json what was asked for, and which columns were read; the file is there whole or not at all."""
+    read = {"columns": dict(columns)} if columns else {}
+    write_json(Path(folder, RUN_CONFIG), {"padnet_hf": version, "options": dict(options), **read})
 
 
 def remove_earlier_run(folder: str) -> None:

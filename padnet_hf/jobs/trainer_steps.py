@@ -12,6 +12,7 @@ from transformers.trainer_utils import TrainOutput
 
 from padnet_hf.adapters.sparse import trained_parameters
 from padnet_hf.hub.publishing import write_report
+from padnet_hf.jobs.columns import Columns
 from padnet_hf.jobs.output_folder import remove_earlier_run, write_run_config
 from padnet_hf.jobs.refusals import as_one_error
 from padnet_hf.jobs.rehearsal import REFUSED, REMEDY
@@ -23,14 +24,14 @@ _CACHE_LINE = 64
 """Bytes: the multiples at which torch begins what it allocates."""
 
 
-def start_run(trainer: Trainer, options: Mapping[str, Any], *, resuming: bool) -> None:
-    """Make the output folder ours: what was asked for, and the report and picture of the partition."""
+def start_run(trainer: Trainer, options: Mapping[str, Any], *, resuming: bool, columns: Columns | None = None) -> None:
+    """Make the output folder ours: what was asked for, columns read, and report and picture of the partition."""
     trainer.accelerator.wait_for_everyone()  # no process may find this one's files in a folder that it has yet to check
     if trainer.is_world_process_zero():
         folder = str(trainer.args.output_dir)
         if not resuming:
             remove_earlier_run(folder)
-        write_run_config(folder, options, __version__)
+        write_run_config(folder, options, __version__, columns.to_dict() if columns else None)
         report_partition(trainer.model, folder)
     trainer.accelerator.wait_for_everyone()
 

@@ -111,9 +111,11 @@ class KernelAttention(nn.Module):
     @torch.no_grad()
     def sums_to_one(self) -> bool:
         """Whether the weights of every sample do: by their function, or as the logits are in pairs still."""
+        if self.function in _SUM_TO_ONE:
+            return True
         score = self.score
-        is_paired = torch.equal(score.weight, score.paired(score.weight)) and not score.bias.any()
-        return self.function in _SUM_TO_ONE or is_paired
+        is_own = isinstance(score, PairedLinear)  # nothing is wrapped around it that adds to its logits
+        return is_own and torch.equal(score.weight, score.paired(score.weight)) and not score.bias.any()
 
     def extra_repr(self) -> str:
         return f"{self.function}, temperature={self.temperature:g}"

@@ -41,8 +41,9 @@ def draw(report: "PartitionReport", path: str | PathLike[str]) -> None:
     ratios.axvline(overall, color="black", linewidth=1, linestyle="--", label=f"all layers: {overall:.3f} dynamic")
     ratios.set(xlim=(0, 1), ylim=(len(dynamic) - 0.5, -0.5), xlabel="share of the layer's weights")
     before, names, after = _without_shared_parts([layer.name.split(".") for layer in report.layers])
-    ratios.set_yticks(positions, names, fontsize=8)
-    ratios.set_ylabel(".".join([*before, "*", *after]) if before or after else "", fontsize=8)
+    literal = {"fontsize": 8, "parse_math": False, "usetex": False}  # a module may be called `a$b`
+    ratios.set_yticks(positions, names, **literal)
+    ratios.set_ylabel(".".join([*before, "*", *after]) if before or after else "", **literal)
     ratios.spines[["top", "right"]].set_visible(False)
     ratios.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, frameon=False, fontsize=8, columnspacing=1)
 

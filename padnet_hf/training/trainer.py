@@ -18,11 +18,14 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, EvalLoopOutput, Tr
 from padnet_hf.errors import PADNetError
 from padnet_hf.hub.model_card import CARD
 from padnet_hf.hub.publishing import describe
-from padnet_hf.hub.whole_files import filled_whole
+from padnet_hf.hub.whole_files import filled_whole, write_text
 from padnet_hf.training.callbacks import IMPCallback
 from padnet_hf.training.records import take_partition
 from padnet_hf.training.soundness import Losses, check_outputs, not_finite, restored
 from padnet_hf.training.step_loss import StepLossMixin
+
+_DATA = "## Training and evaluation data\n\n"
+"""The heading in transformers' card."""
 
 
 class PADTrainer(StepLossMixin, Trainer):
@@ -43,9 +46,11 @@ class PADTrainer(StepLossMixin, Trainer):
 
     Attributes:
         card_results: results for the card beside those that the Trainer has logged.
+        card_data: Markdown for the card about the data.
     """
 
     card_results: Sequence[EvalResult] = ()
+    card_data: str = ""
     _losses: Losses
 
     # The model
@@ -214,6 +219,8 @@ class PADTrainer(StepLossMixin, Trainer):
         model = self.accelerator.unwrap_model(self.model)
         if not isinstance(model, PreTrainedModel) or not hasattr(model, "partition_report"):  # PEFT's hand on all names
             super().create_model_card(*args, **kwargs)
+            if self.is_world_process_zero():
+                self._say_data(Path(self.args.output_dir, CARD))
             return
         if not self.is_world_process_zero():
             return
@@ -230,8 +237,15 @@ class PADTrainer(StepLossMixin, Trainer):
             repository=self.hub_model_id or path.parent.name,
             existing=path.read_text(encoding="utf-8") if path.exists() else None,
             metadata=metadata,
-            training=_training(summary),
+            training="\n\n".join(part for part in (self.card_data, _training(summary)) if part),
         )
+
+    def _say_data(self, card: Path) -> None:
+        """Say in transformers' own card where it says that it knows nothing of the data."""
+        text = card.read_text(encoding="utf-8")
+        known = text.replace(f"{_DATA}More information needed", f"{_DATA}{self.card_data}")
+        if self.card_data and known != text:
+            write_text(card, known)
 
 
 def _is_float(value: Any) -> bool:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from peft import AutoPeftModelForSequenceClassification, PeftModel
+from peft import AutoPeftModelForSequenceClassification, PeftModel, get_peft_model
 from peft.tuners.lora.layer import ParamWrapper
 from torch import Tensor
 from transformers import AutoModelForSequenceClassification, PreTrainedModel
@@ -22,6 +22,7 @@ from padnet_hf.layers.experts import PADExperts
 from padnet_hf.layers.wrapped import unwrapped
 from tests.adapters.conftest import logits, train
 from tests.hub.cases import make_dense
+from tests.models.samples import inputs_of, labels_of, small_pad
 
 Adapt = Callable[..., PeftModel]
 Data = dict[str, Tensor]
@@ -253,5 +254,23 @@ def test_the_smallest_matrix_limits_the_rank(saved: Callable[[str], Path]) -> No
 
 def test_without_peft_the_error_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "peft", None)
-    with pytest.raises(PADNetError, match=r"pip install 'padnet_hf\[peft\]'"):
+    with pytest.raises(PADNetError, match="pip install peft"):
         lora_config(make_dense("bert"))
+
+
+@pytest.mark.parametrize("targets", [["attention"], ["attention", "experts"]])
+def test_partition_of_an_adapted_model_works_or_says_why_not(targets: list[str]) -> None:
+    model = small_pad("bert", "AutoModelForSequenceClassification")
+    inputs = inputs_of(model)
+    batch = inputs | labels_of(model, inputs)
+    adapted = get_peft_model(model, lora_config(model, rank=1, targets=targets))
+    before = adapted(**batch).loss
+    if "experts" in targets:
+        with pytest.raises(PADNetError, match=r"wrapped around .*\.experts\..* call partition\(\) first, then add it"):
+            partition(adapted, [batch], progress=False)
+        assert torch.equal(adapted(**batch).loss, before)
+        return
+    partition(adapted, [batch], progress=False)
+    assert model.is_partitioned
+    adapted(**batch).loss.backward()
+    assert all(parameter.grad is not None for name, parameter in adapted.named_parameters() if "lora_B" in name)

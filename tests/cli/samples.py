@@ -73,6 +73,7 @@ def save_upcycled(family: str, dense: Path, folder: Path) -> Path:
 
 def write_rows(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> Path:
     """A file of the kind that its suffix says."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     rows = [dict(zip(header, row, strict=True)) for row in rows]
     if path.suffix == ".json":
         path.write_text(json.dumps(rows))

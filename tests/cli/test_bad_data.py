@@ -8,7 +8,7 @@ import pytest
 from padnet_hf import PADNetError
 from tests.cli.samples import REVIEWS, Padnet, make_dense, save_images, write_rows
 
-NAMES = r"the numbers 0 to 2 and the names 'negative', 'neutral', 'positive': correct or remove it"
+NAMES = "the known labels are 'negative', 'neutral', 'positive'; correct row 1"
 Refused = Callable[..., None]
 HEAD = ["text", "label"]
 
@@ -29,14 +29,15 @@ def refused(padnet: Padnet, dynamic_folders: dict, tmp_path: Path) -> Refused:
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        (("fine", "great"), rf"rows\.jsonl' has the label 'great', but the model knows {NAMES}"),
-        (("fine", 3), f"has the label 3, but the model knows {NAMES}"),
-        (("fine", -1), f"has the label -1, but the model knows {NAMES}"),
-        (("fine", 0.5), f"has the label 0.5, but the model knows {NAMES}"),
-        (("fine", True), f"has the label True, but the model knows {NAMES}"),
-        (("fine", None), f"has the label None, but the model knows {NAMES}"),
-        (("fine", [1, 2]), r"has List\(Value\('int64'\)\) in 'label', but the model takes one label a row"),
-        ((None, 1), r"has None in column 'text', but the model takes text: correct or remove it"),
+        (("fine", "great"), rf"rows\.jsonl' has the label 'great', but {NAMES}"),
+        (("fine", 3), f"has the label '3', but {NAMES}"),
+        (("fine", -1), f"has the label '-1', but {NAMES}"),
+        (("fine", 0.5), f"has the label '0.5', but {NAMES}"),
+        (("fine", True), f"has the label 'True', but {NAMES}"),
+        (("fine", None), "row 1: column 'label' holds None, where a label is needed"),
+        (("fine", [1, 2]), r"row 1: column 'label' holds \[1, 2\], a list, where one label is needed"),
+        (("fine", {"a": 1}), "row 1: column 'label' holds {'a': 1}, a dict, where one label is needed"),
+        ((None, 1), "row 1: column 'text' holds None, where a text is needed; fill it in or remove the row"),
     ],
 )
 def test_rows_that_no_model_takes(refused: Refused, tmp_path: Path, row: tuple, message: str) -> None:
@@ -45,20 +46,18 @@ def test_rows_that_no_model_takes(refused: Refused, tmp_path: Path, row: tuple, 
 
 def test_a_missing_cell_among_others_is_named(refused: Refused, tmp_path: Path) -> None:
     path = write_rows(tmp_path / "rows.csv", HEAD, [*REVIEWS, ("fine", None)])
-    refused(path, f"has the label None, but the model knows {NAMES}")
+    refused(path, "row 9: column 'label' holds None, where a label is needed")
     path = write_rows(tmp_path / "rows.csv", HEAD, [*REVIEWS, (None, 1)])
-    refused(path, "has None in column 'text', but the model takes text")
+    refused(path, "row 9: column 'text' holds '', where a text is needed")
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--label", "stars"), r"has no column 'stars', but \['text', 'label'\]: name another with --label"),
-        (("--input", "body"), r"has no column 'body', but \['text', 'label'\]: name another with --input"),
-        (
-            ("--input", "label"),
-            "has . in column 'label', but the model takes text: .* name another column with",
-        ),
+        (("--label", "stars"), "has no column 'stars': it has 'text', 'label'; name another with --label"),
+        (("--input", "body"), "has no column 'body': it has 'text', 'label'; name another with --input"),
+        (("--input", "label"), "column 'label' holds the labels, which are no text: name another column with --input"),
+        (("--input", "text") * 2, "column 'text' is named twice: name another one with --input"),
         (("--input", "text") * 3, r"3 columns .* but the model takes one or two: name them with --input"),
         (("--split", "test"), r"Unknown split \"test\". Should be one of \['train'\]"),
     ],
@@ -69,15 +68,19 @@ def test_columns_and_splits_that_are_not_there(refused: Refused, data: dict, opt
 
 def test_columns_that_could_all_be_inputs_must_be_named(padnet: Padnet, refused: Refused, tmp_path: Path) -> None:
     path = write_rows(tmp_path / "rows.json", ["a", "b", "c", "label"], [("x", "y", "z", 1)])
-    refused(path, r"rows\.json' has 3 columns that could be inputs \(\['a', 'b', 'c'\] of .*: name them with --input")
+    refused(
+        path, r"rows\.json' has 3 columns of text \('a', 'b', 'c'\), and it is not clear .*; name the text with --input"
+    )
     path = write_rows(tmp_path / "numbers.json", ["a", "label"], [(1, 1)])
-    refused(path, r"has 0 columns that could be inputs \(\[\] of \['a', 'label'\]\)")
+    refused(path, "has 0 columns of text, and it is not clear which to read: it has 'a', 'label'")
 
 
 def test_text_for_a_model_of_images_and_images_for_one_of_text(refused: Refused, data: dict) -> None:
-    refused(data["resnet"], "has 0 columns that could be inputs")
-    refused(data["bert"], "has 0 columns that could be inputs", source="resnet")
-    refused(data["resnet"], "has . in column 'label', but the model takes images", "--input", "label", source="resnet")
+    refused(data["resnet"], "has 0 columns of text")
+    refused(data["bert"], "has 0 columns of images, but the model takes one", source="resnet")
+    refused(data["resnet"], "column 'label' holds the labels", "--input", "label", source="resnet")
+    words = "has '[a-z ]+' in column 'text', but the model takes images"
+    refused(data["bert"], words, "--input", "text", source="resnet")
     two = ("--input", "image", "--input", "image")
     refused(data["resnet"], "2 columns .* but the model takes one: name them", *two, source="resnet")
 
@@ -87,11 +90,15 @@ def test_text_for_a_model_of_images_and_images_for_one_of_text(refused: Refused,
     [
         ("rows.txt", "x", r"rows\.txt' has the suffix '\.txt': give a \.csv, \.tsv, \.json, \.jsonl, \.parquet file"),
         ("rows", "x", "has the suffix '': give a"),
-        ("rows.csv", "", "cannot load '.*rows.csv': No columns to parse from file; give a"),
-        ("rows.csv", "text,label\n", "cannot load '.*rows.csv': .* no data.*; give a"),
-        ("rows.csv", 'text,label\na,1\n"b,2,3\n', "cannot load '.*rows.csv': Error tokenizing data"),
-        ("rows.json", "{broken", "cannot load '.*rows.json': JSON parse error"),
-        ("rows.parquet", "PAR1", "cannot load '.*rows.parquet'"),
+        ("rows.csv", "", r"rows\.csv' cannot be read as \.csv: it is empty"),
+        ("rows.csv", "text,label\n", r"rows\.csv' is empty: it needs at least 1 row"),
+        (
+            "rows.csv",
+            'text,label\na,1\n"b,2,3\n',
+            r"rows\.csv' cannot be read as \.csv: row 2 \(line 3\): its quotes do not",
+        ),
+        ("rows.json", "{broken", r"rows\.json' cannot be read as \.json: line 1, column 2: Expecting"),
+        ("rows.parquet", "PAR1", r"rows\.parquet' cannot be read as \.parquet: "),
     ],
 )
 def test_files_that_cannot_be_read(refused: Refused, tmp_path: Path, name: str, content: str, message: str) -> None:
@@ -140,4 +147,4 @@ def test_models_of_other_kinds_are_for_python(
 def test_regression_knows_no_names(padnet: Padnet, refused: Refused, dense_folders: dict, tmp_path: Path) -> None:
     padnet("upcycle", dense_folders["bert"], tmp_path / "dynamic", "--num-labels", 1)
     path = write_rows(tmp_path / "rows.csv", HEAD, [("fine", "good")])
-    refused(path, "has the label 'good', but the model knows numbers, not names", source=tmp_path / "dynamic")
+    refused(path, "has the label 'good', but a regression needs numbers; correct row 1", source=tmp_path / "dynamic")

@@ -1,4 +1,5 @@
 import json
+import logging
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,7 +9,7 @@ from datasets import ClassLabel, Dataset, Features, Image
 from torch import Tensor
 from transformers import AutoConfig, AutoTokenizer
 
-from padnet_hf import PADBertForMaskedLM, PADBertForSequenceClassification, PartitionConfig
+from padnet_hf import PADBertForMaskedLM, PADBertForSequenceClassification, PADNetError, PartitionConfig
 from padnet_hf.cli.calibration_data import calibration_batches
 from tests.cli.samples import (
     COPIES,
@@ -60,6 +61,38 @@ def test_a_folder_of_files_has_splits(batches: Batches, data: dict, tmp_path: Pa
     assert same(batches(tmp_path), batches(data["bert"]))
     assert [len(batch["labels"]) for batch in batches(tmp_path, split="test")] == [2]
     assert [len(batch["labels"]) for batch in batches(tmp_path, split="train[:3]")] == [3]
+
+
+def test_files_in_a_folder_are_read_like_files(batches: Batches, tmp_path: Path) -> None:
+    rows = [("NA", "positive"), ("null", "neutral"), ("01", "negative")]
+    for number in range(2):
+        write_rows(tmp_path / "folder" / f"train-{number}.csv", ["text", "label"], rows)
+    path = write_rows(tmp_path / "twice.csv", ["text", "label"], rows * 2)
+    (batch,) = batches(path)
+    assert same(batches(tmp_path / "folder"), [batch])
+    assert sorted(batch["labels"].tolist()) == [0, 0, 1, 1, 2, 2]
+
+
+def test_numbers_that_are_names_of_the_models_classes_are_names(dynamic_folders: dict, tmp_path: Path) -> None:
+    config = AutoConfig.from_pretrained(dynamic_folders["bert"])
+    config.id2label = {0: "1", 1: "2", 2: "3"}
+    config.label2id = {name: number for number, name in config.id2label.items()}
+    for labels, numbers in (([1, 2, 3], [0, 1, 2]), ([1, 2], [0, 1])):
+        path = write_rows(tmp_path / "rows.jsonl", ["text", "label"], [("a fine film", label) for label in labels])
+        (batch,) = calibration_batches(str(path), str(dynamic_folders["bert"]), config, PartitionConfig())
+        assert sorted(batch["labels"].tolist()) == numbers
+    path = write_rows(tmp_path / "rows.jsonl", ["text", "label"], [("a fine film", 0), ("no", 1)])
+    with pytest.raises(PADNetError, match="has the label '0', but the known labels are '1', '2', '3'; correct row 1"):
+        calibration_batches(str(path), str(dynamic_folders["bert"]), config, PartitionConfig())
+
+
+def test_the_columns_that_are_read_are_said(batches: Batches, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    rows = [("a fine film", 2, "positive"), ("dull", 0, "negative")]
+    path = write_rows(tmp_path / "rows.csv", ["comment", "label", "label_text"], rows)
+    with caplog.at_level(logging.INFO):
+        (batch,) = batches(path)
+    assert "rows.csv: input 'comment', label 'label'; not read: 'label_text'" in caplog.text
+    assert batch["token_type_ids"].max() == 0
 
 
 def test_a_split_is_of_a_file_too(batches: Batches, data: dict) -> None:

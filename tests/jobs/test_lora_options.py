@@ -63,5 +63,5 @@ def test_what_lora_cannot_go_with_is_refused(training: TrainingArguments) -> Non
 def test_without_peft_lora_is_refused_at_once(training: TrainingArguments, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "peft", None)
     assert adapter_options(LoraOptions(), UNIT, training) == {}
-    with pytest.raises(PADNetError, match=r"not installed: pip install 'padnet_hf\[peft\]'"):
+    with pytest.raises(PADNetError, match=r"not installed: pip install peft"):
         adapter_options(LoraOptions(lora=True), UNIT, training)

@@ -1,5 +1,6 @@
 import struct
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,17 @@ def test_plot_takes_other_formats_by_suffix_and_shows_every_layer(sizes: Partiti
         assert shown in text
 
 
+def test_names_of_layers_are_drawn_as_they_are(sizes: PartitionReport, tmp_path: Path) -> None:
+    import matplotlib
+
+    names = [f"$a.{number}$.\\frac{{" for number in range(len(sizes.layers))]
+    layers = tuple(replace(layer, name=name) for layer, name in zip(sizes.layers, names, strict=True))
+    with matplotlib.rc_context({"svg.fonttype": "none"}):
+        replace(sizes, layers=layers).plot(tmp_path / "partition.svg")
+    assert all(f">{number}$<" in (tmp_path / "partition.svg").read_text() for number in range(len(names)))
+    assert ">$a.*.\\frac{<" in (tmp_path / "partition.svg").read_text()
+
+
 def test_plot_does_not_touch_the_global_figures(sizes: PartitionReport, tmp_path: Path) -> None:
     import matplotlib.pyplot
 
@@ -58,7 +70,7 @@ def test_without_matplotlib_the_error_says_what_to_install(
     sizes: PartitionReport, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    with pytest.raises(PADNetError, match=r"pip install 'padnet_hf\[plots\]'"):
+    with pytest.raises(PADNetError, match="pip install matplotlib"):
         sizes.plot(tmp_path / "partition.png")
     assert list(tmp_path.iterdir()) == []
 

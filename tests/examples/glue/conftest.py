@@ -11,6 +11,7 @@ sys.path.insert(0, str(Path(__file__).parents[3] / "examples" / "glue"))
 import pandas as pd
 from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification, set_seed
 
+import run_glue
 from embedded import embedded_model
 
 GOOD = ("a warm and funny film", "a gorgeous witty movie", "truly moving", "great fun from start to end")
@@ -66,3 +67,15 @@ def files(tmp_path: Path, reviews: pd.DataFrame) -> Callable[..., dict[str, str]
         return paths
 
     return write
+
+
+@pytest.fixture
+def run(tiny_bert: str, tmp_path: Path) -> Callable[..., dict[str, float]]:
+    """main() on the narrow BERT, into the folder `out`, quiet and small; later options win."""
+
+    def call(*options: str) -> dict[str, float]:
+        common = ["--model_name_or_path", tiny_bert, "--output_dir", str(tmp_path / "out"), "--max_seq_length", "32"]
+        common += ["--per_device_train_batch_size", "4", "--use_cpu", "--disable_tqdm", "True"]
+        return run_glue.main([*common, *options])
+
+    return call

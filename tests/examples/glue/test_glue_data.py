@@ -1,3 +1,4 @@
+import logging
 from collections.abc import Callable
 from pathlib import Path
 
@@ -140,11 +141,52 @@ def test_two_texts_and_another_label_column(files: Callable[..., dict[str, str]]
     }
 
 
-@pytest.mark.parametrize("split", ["validation", "test"])
-def test_labels_that_training_has_not_are_refused(split: str, files: Callable[..., dict[str, str]], reviews) -> None:
+def test_validation_labels_that_training_has_not_are_refused(files: Callable[..., dict[str, str]], reviews) -> None:
     strange = reviews.assign(label=["good"] * 7 + ["superb"])
-    with pytest.raises(PADNetError, match=rf"{split}\.csv has the label 'superb'.*'bad', 'good'"):
-        load_text_data(own(files(**{split: strange})), ROLES)
+    with pytest.raises(PADNetError, match=r"validation\.csv has the label 'superb'.*'bad', 'good'; correct row 8"):
+        load_text_data(own(files(validation=strange)), ROLES)
+
+
+@pytest.mark.parametrize(
+    ("labels", "said"),
+    [
+        (["good"] * 7 + ["superb"], r"test.csv has the label 'superb'"),
+        (["good"] * 7 + [""], "test.csv, row 8: column 'label' holds None"),
+        ([-1] * 8, "test.csv has no labels in 'label'"),
+        ([""] * 8, "test.csv has no labels in 'label'"),
+    ],
+)
+def test_a_test_file_that_cannot_be_measured_is_predicted_all_the_same(
+    labels: list, said: str, files: Callable[..., dict[str, str]], reviews, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO):
+        data = load_text_data(own(files(test=reviews.assign(label=labels))), ROLES)
+    assert list(data.splits["test"]) == ["text"]
+    assert said in caplog.text
+    assert "redictions are written" in caplog.text
+
+
+def test_minus_one_is_a_label_where_training_has_it(files: Callable[..., dict[str, str]], reviews) -> None:
+    signs = reviews.assign(label=[-1, 1] * 4)
+    data = load_text_data(own(files(train=signs, validation=signs, test=reviews.assign(label=-1))), ROLES)
+    assert data.splits["test"]["label"].tolist() == ["-1"] * 8
+
+
+def test_the_columns_that_were_read_and_those_that_were_not_are_kept(files: Callable[..., dict[str, str]]) -> None:
+    table = pd.DataFrame({"comment": ["a b", "c d"], "label": [0, 1], "label_text": ["no", "yes"]})
+    data = load_text_data(own({"train": files(train=table)["train"]}), ["train"])
+    assert list(data.splits["train"]) == ["text", "label"]
+    assert data.columns.to_dict() == {"inputs": ["comment"], "label": "label", "left_out": ["label_text"]}
+
+
+def test_a_second_column_of_text_is_no_pair_unless_it_is_named(files: Callable[..., dict[str, str]], reviews) -> None:
+    paths = files(train=reviews.assign(summary="good"))
+    assert list(load_text_data(own(paths), ["train"]).splits["train"]) == ["text", "label"]
+    paths = {"train": files(train=reviews.rename(columns={"text": "body"}).assign(summary="good"))["train"]}
+    with pytest.raises(PADNetError, match=r"2 columns of text \('body', 'summary'\).*not clear.*--text_pair_column"):
+        load_text_data(own(paths), ["train"])
+    options = {"text_column": "body", "text_pair_column": "summary"}
+    assert list(load_text_data(own(paths, **options), ["train"]).splits["train"]) == ["text", "text_pair", "label"]
 
 
 def test_one_label_alone_is_refused(files: Callable[..., dict[str, str]], reviews: pd.DataFrame) -> None:

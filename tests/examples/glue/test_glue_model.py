@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -23,10 +24,12 @@ from glue_model import (
     label_fields,
     load_config,
     load_tokenizer,
+    match_labels,
     model_source,
     size_report,
 )
 from padnet_hf import PADBertConfig, PADBertForSequenceClassification, PADNetError, PartitionConfig, partition
+from padnet_hf.jobs.columns import Columns
 
 MODEL = ModelArguments()
 NAMED = {"id2label": {0: "good", 1: "bad"}, "label2id": {"good": 0, "bad": 1}}
@@ -121,8 +124,28 @@ def test_without_training_data_the_model_brings_the_labels() -> None:
     assert label_fields(text_data(["bad"], None), BertConfig(**NAMED), training=False)["label2id"] == NAMED["label2id"]
     with pytest.raises(PADNetError, match="labels are not known: give --train_file"):
         label_fields(text_data(["bad"], None), BertConfig(), training=False)
-    with pytest.raises(PADNetError, match=r"has the label 'odd'.*'good', 'bad'"):
-        label_fields(text_data(["odd"], None), BertConfig(**NAMED), training=False)
+
+
+@pytest.mark.parametrize(("labels", "matched"), [(["bad", "good"], ["bad", "good"]), ([1, 0], ["bad", "good"])])
+def test_a_model_that_is_not_trained_takes_its_own_names_or_their_numbers(labels: list, matched: list[str]) -> None:
+    data = match_labels(text_data(labels, None), BertConfig(**NAMED))
+    assert data.splits["train"]["label"].tolist() == matched
+
+
+def test_labels_that_the_model_does_not_know_are_named_with_file_column_and_row() -> None:
+    data = replace(text_data(["bad", "odd"], None), sources={"train": "a.csv"}, columns=Columns(("text",), "verdict"))
+    with pytest.raises(PADNetError, match=r"a\.csv has the label 'odd'.*'good', 'bad'; correct row 2"):
+        match_labels(data, BertConfig(**NAMED))
+    gap = replace(data, splits={"train": pd.DataFrame({"text": "a", "label": ["bad", ""]})})
+    with pytest.raises(PADNetError, match=r"a\.csv, row 2: column 'verdict' holds None, where a label is needed"):
+        match_labels(gap, BertConfig(**NAMED))
+
+
+@pytest.mark.parametrize("labels", [["odd", "bad"], ["", "bad"], [-1, -1], [["bad"], ["good"]]])
+def test_a_test_split_that_cannot_be_measured_is_predicted_all_the_same(labels: list) -> None:
+    table = pd.DataFrame({"text": "a", "label": labels})
+    data = match_labels(TextData("files", "classification", {"test": table}, None), BertConfig(**NAMED))
+    assert list(data.splits["test"]) == ["text"]
 
 
 def test_a_regression_has_one_output() -> None:

@@ -14,7 +14,7 @@ from glue_arguments import DataArguments
 from glue_data import TextData
 from glue_tasks import TASKS
 from padnet_hf import PADNetError
-from run_glue import limited, main
+from run_glue import limited
 from tests.models.samples import MODELS, small_dense
 
 SEQUENCES = "AutoModelForSequenceClassification"
@@ -24,18 +24,6 @@ Run = Callable[..., dict[str, float]]
 
 def own(paths: dict[str, str], *splits: str) -> list[str]:
     return [part for split in splits for part in (f"--{split}_file", paths[split])]
-
-
-@pytest.fixture
-def run(tiny_bert: str, tmp_path: Path) -> Run:
-    """main() on the narrow BERT, into the folder `out`, quiet and small; later options win."""
-
-    def call(*options: str) -> dict[str, float]:
-        common = ["--model_name_or_path", tiny_bert, "--output_dir", str(tmp_path / "out"), "--max_seq_length", "32"]
-        common += ["--per_device_train_batch_size", "4", "--use_cpu", "--disable_tqdm", "True"]
-        return main([*common, *options])
-
-    return call
 
 
 # A whole run
@@ -276,33 +264,6 @@ def test_bad_options_are_one_error_and_nothing_is_written(case: str, run: Run, t
     with pytest.raises(PADNetError, match=message):
         run("--do_train", *options)
     assert list(tmp_path.iterdir()) == []
-
-
-BAD_TABLES = {
-    "no label column": (lambda rows: {"train": rows[["text"]]}, r"train\.csv has no column 'label': it has 'text'"),
-    "no text column": (lambda rows: {"train": rows[["label"]]}, r"train\.csv has 0 columns of text.*it has 'label'"),
-    "other text column later": (
-        lambda rows: {"validation": rows.rename(columns={"text": "body"})},
-        r"validation\.csv has no column 'text': it has 'body', 'label'; name another with --text_column",
-    ),
-    "unknown label": (
-        lambda rows: {"validation": rows.assign(label="so-so")},
-        r"validation\.csv has the label 'so-so', but the known labels are 'bad', 'good'",
-    ),
-    "empty": (lambda rows: {"validation": rows[:0]}, r"validation\.csv' is empty: it needs at least 1 row"),
-    "one label": (lambda rows: {"train": rows.assign(label="good")}, "only the label 'good'.*at least 2"),
-}
-
-
-@pytest.mark.parametrize("case", BAD_TABLES)
-def test_bad_data_is_one_error_and_nothing_is_written(
-    case: str, run: Run, files: Files, reviews, tmp_path: Path
-) -> None:
-    tables, message = BAD_TABLES[case]
-    paths = files(**tables(reviews))
-    with pytest.raises(PADNetError, match=message):
-        run("--use_pad", "--do_train", "--do_eval", *own(paths, "train", "validation"))
-    assert not (tmp_path / "out").exists()
 
 
 def test_nothing_to_do_is_said(run: Run) -> None:

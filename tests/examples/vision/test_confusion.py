@@ -1,7 +1,9 @@
+import html
 from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib import rc_context
 from PIL import Image
 
 from confusion import _per_cent, draw_confusions
@@ -22,3 +24,13 @@ def test_a_class_without_images_is_an_empty_row(tmp_path: Path) -> None:
 
 def test_no_share_is_rounded_to_nothing_or_everything() -> None:
     assert [_per_cent(share) for share in (0.001, 0.01, 0.5, 0.999, 1.0)] == ["<1", "1", "50", ">99", "100"]
+
+
+NAMES = ["$5", "a$b$c", r"\frac{", "$\\undefined$", "_^{}%&#~", "<b>"]
+
+
+def test_names_are_drawn_as_they_are(tmp_path: Path) -> None:
+    with rc_context({"svg.fonttype": "none"}):
+        draw_confusions(np.eye(len(NAMES), dtype=int), NAMES, tmp_path / "c.svg")
+    drawn = html.unescape((tmp_path / "c.svg").read_text())
+    assert [drawn.count(f">{name}<") for name in NAMES] == [2] * len(NAMES)

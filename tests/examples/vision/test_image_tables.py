@@ -3,7 +3,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from datasets import ClassLabel, Dataset, Features, Value
+from datasets import ClassLabel, Dataset, Features, List, Value
 from datasets import Image as ImageFeature
 from PIL import Image
 
@@ -52,6 +52,21 @@ def test_missing_labels_are_an_error_where_they_are_needed_and_left_out_where_no
         read_table(unknown, "t", None, None, labelled=True)
     with pytest.raises(PADNetError, match="row 1: the label in column 'kind' is missing"):
         read_table(table([None, "b"], Value("string")), "t", None, "kind", labelled=True)
+    with pytest.raises(PADNetError, match="row 2: the label in column 'kind' is missing"):
+        read_table(table(["b", ""], Value("string")), "t", None, "kind", labelled=True)
+
+
+def test_several_labels_for_a_test_image_are_left_out(caplog: pytest.LogCaptureFixture) -> None:
+    several = table([["a"], ["b", "c"]], List(Value("string")))
+    with pytest.raises(PADNetError, match=r"column 'kind' holds \['a'\], where a class is needed"):
+        read_table(several, "t", None, "kind", labelled=True)
+    assert read_table(several, "t", None, "kind", labelled=False)[0].labels is None
+    assert "Predictions are written, but nothing is measured" in caplog.text
+
+
+def test_the_columns_that_were_read_are_kept() -> None:
+    split, _ = read_table(table(["b", "a"], Value("string"), more=[1, 2]), "t", None, "kind", labelled=True)
+    assert split.take([1]).columns.to_dict() == {"inputs": ["picture"], "label": "kind", "left_out": ["more"]}
 
 
 @pytest.mark.parametrize(

@@ -98,6 +98,9 @@ def test_parquet_with_mixup_and_smoothing_keeps_a_plain_evaluation_loss(
     metrics = run(*options, "--do_train", "--do_eval", "--do_predict", "--max_steps", "3")
     assert {"eval_accuracy", "predict_accuracy"} <= set(metrics)
     out = str(tmp_path / "out")
+    columns = {"inputs": ["img"], "label": "label", "left_out": []}
+    assert json.loads(Path(out, "run_config.json").read_text())["columns"] == columns
+    assert "Columns read: input 'img', label 'label'." in Path(out, "README.md").read_text()
     again = run("--model_name_or_path", out, "--data_dir", options[1], "--do_eval")
     assert again["eval_loss"] == pytest.approx(metrics["eval_loss"], rel=1e-5)
 
@@ -141,6 +144,10 @@ def test_a_trained_folder_can_be_used_without_training_data(run: Run, folders: F
     options = [*VARIANTS["partitioned"], *NARROW, *own(paths, "train", "validation")]
     trained = run(*options, "--do_train", "--do_eval", "--max_steps", "2")
     before = {path.name: path.stat().st_mtime_ns for path in Path(out).glob("*.safetensors")}
+    Path(paths["test"], "dark").rename(Path(paths["test"], "dusk"))
+    other = run("--model_name_or_path", out, *own(paths, "test"), "--do_predict")
+    assert (other["predict_samples"], "predict_accuracy" in other) == (16, False)
+    Path(paths["test"], "dusk").rename(Path(paths["test"], "dark"))
     again = run("--model_name_or_path", out, *own(paths, "validation", "test"), "--do_eval", "--do_predict")
     assert again["eval_loss"] == pytest.approx(trained["eval_loss"], rel=1e-5)
     assert "predict_accuracy" in again

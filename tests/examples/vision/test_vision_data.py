@@ -75,3 +75,16 @@ def test_missing_folders_name_the_option(folders: Folders) -> None:
         load_image_data(DataArguments(train_dir=path), ["train", "eval"])
     with pytest.raises(PADNetError, match="folders has no test split, only train: add --test_dir"):
         load_image_data(DataArguments(train_dir=path), ["train", "predict"])
+
+
+def test_test_images_of_other_classes_are_predicted_without_being_measured(
+    folders: Folders, caplog: pytest.LogCaptureFixture
+) -> None:
+    paths = folders(count=1)
+    Path(paths["test"], "dark").rename(Path(paths["test"], "dusk"))
+    options = DataArguments(train_dir=paths["train"], test_dir=paths["test"])
+    data = load_image_data(options, ["train", "predict"])
+    assert (len(data.splits["test"]), data.splits["test"].labels) == (2, None)
+    assert data.splits["train"].labels == ("dark", "light")
+    assert "has the label 'dusk'" in caplog.text
+    assert "Predictions are written, but nothing is measured" in caplog.text
