@@ -131,28 +131,28 @@ def _with_routing(model: PADMoEMixin, output: Any, log: list[Routing], mask: Ten
     """The output with task loss and balance loss, where it has a loss, and in training."""
     task_loss = output.get("loss")
     if model.training:
-        _check_log(model, log)
+        _check_log(model, log, has_loss=task_loss is not None)
     if not log or (task_loss is None and not model.training):
         return routed_output(output, task_loss=task_loss)
     losses = [balance_loss(routing, _token_mask(mask, routing)) for routing in log]
     balance = sum(losses[1:], losses[0])
     if task_loss is None:
-        if torch.is_grad_enabled() and model.config.balance_loss_coef and not model.balance_loss_is_added:
-            logger.warning_once(
-                "the model has no labels, and so no loss that its balance loss could be a part of: add "
-                "config.balance_loss_coef * output.balance_loss to yours (PADTrainer does, the stock Trainer does not)"
-            )
         return routed_output(output, balance_loss=balance)
     loss = task_loss + model.config.balance_loss_coef * balance if model.training else task_loss
     return routed_output(output, loss=loss, task_loss=task_loss, balance_loss=balance)
 
 
-def _check_log(model: PADMoEMixin, log: list[Routing]) -> None:
+def _check_log(model: PADMoEMixin, log: list[Routing], *, has_loss: bool) -> None:
     """See that the balance loss of a training step reaches the routers. Raises PADNetError if it cannot."""
     if not model.config.balance_loss_coef or torch.compiler.is_compiling():
         return
     if not log and not all(layer.routing_is_idle for layer in pad_layers(model).values()):
         logger.warning_once("no balance loss: layers that are compiled one by one cannot tell it; compile the model")
+    if log and not has_loss and torch.is_grad_enabled() and not model.balance_loss_is_added:
+        logger.warning_once(
+            "the model has no labels, and so no loss that its balance loss could be a part of: add "
+            "config.balance_loss_coef * output.balance_loss to yours (PADTrainer does, the stock Trainer does not)"
+        )
     if torch.is_grad_enabled() and any(routing.was_without_gradients for routing in log):
         raise PADNetError(
             "a router ran without gradients while the model is trained, so its balance loss would have no effect: "

@@ -5,6 +5,7 @@ Axis letters: E experts, T tokens, K chosen experts.
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -55,7 +56,7 @@ def keep_most_used(model: nn.Module, batches: Iterable[Mapping[str, Tensor]], co
         router = layer.router
         kept = usage[name].topk(count).indices.sort().values.to(router.weight.device)
         for weight in pad_weights(layer).values():
-            weight.num_copies = weight.num_own_copies = count
+            weight.layout, weight.num_own_copies = replace(weight.layout, num_copies=count), count
             weight.become({"dynamic": weight.dynamic[kept]})
         for part in ("weight", "noise_weight"):
             if getattr(router, part) is not None:
