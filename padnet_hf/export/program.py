@@ -90,10 +90,10 @@ def random_inputs(model: PreTrainedModel, batch: int, length: int, seed: int = 0
     shape = (batch, 2, length) if "MultipleChoice" in type(model).__name__ else (batch, length)
     used = torch.randint(1, length + 1, (*shape[:-1], 1), generator=generator)
     used[0] = length
-    inputs = {
-        "input_ids": torch.randint(config.vocab_size, shape, generator=generator),
-        "attention_mask": (torch.arange(length) < used).long(),
-    }
+    ids, mask = torch.randint(config.vocab_size, shape, generator=generator), torch.arange(length) < used
+    padding = getattr(config, "pad_token_id", None)
+    ids = ids if padding is None else ids.masked_fill(~mask, padding)
+    inputs = {"input_ids": ids, "attention_mask": mask.long()}
     if has_token_types(model):
         inputs["token_type_ids"] = torch.randint(config.type_vocab_size, shape, generator=generator)
     return inputs
