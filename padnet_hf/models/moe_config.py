@@ -27,7 +27,8 @@ class PADMoEConfig(PADConfigMixin):
         router_noise_epsilon: least standard deviation of that noise (upstream: 1e-2).
         router_init_std: standard deviation of the router's initial weights (upstream: 0, which needs the noise: without
             it all tokens would begin with the same experts).
-        balance_loss_coef: weight of the balance loss in the training loss (upstream: 1e-2).
+        balance_loss_coef: weight of the balance loss, the sum over all layers, in the training loss (upstream: 1e-2;
+            1e-2 for each layer of language models, too: Fedus et al. 2022, section 2.2).
         output_router_logits: whether outputs carry the router logits of every dynamic layer.
     """
 
