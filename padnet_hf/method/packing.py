@@ -248,6 +248,14 @@ def linear_of_copies(inputs: Iterable[Tensor], copies: Tensor, bias: Tensor | No
     return linear_per_copy(inputs, copies, bias)
 
 
+def linear_of_some(
+    inputs: Iterable[Tensor], copies: Tensor, bias: Tensor | None, chosen: Sequence[int]
+) -> Iterator[Tensor]:
+    """`linear_per_copy` of these copies alone, to be used with gradients off; the others are not touched."""
+    shifts = None if bias is None else (bias[copy] for copy in chosen)
+    return linear_per_copy(inputs, (copies[copy] for copy in chosen), shifts)
+
+
 class _PackedLinear(torch.autograd.Function):
     """`packed_linear`; each copy exists while it is used, in the forward and once more in the backward pass."""
 
