@@ -124,7 +124,7 @@ def compare_heads(folder: Path) -> None:
 
 
 SIBLINGS = [dense for dense in KNOWN if dense != "bert" and getattr(family_of(dense)(), "base_model_ep_plan", None)]
-"""Families with BERT's layers."""
+"""Other families with plans: those with BERT's layers, and those with Llama's."""
 
 
 def save_siblings(folder: Path) -> None:
@@ -137,7 +137,7 @@ def save_siblings(folder: Path) -> None:
 
 
 def compare_siblings(folder: Path) -> None:
-    """Every head of BERT's siblings, in tensor and in expert parallelism."""
+    """Every head of the other families with plans, in tensor and in expert parallelism."""
     for dense in SIBLINGS:
         for auto_class, model_class in family_of(dense).models.items():
             if auto_class == "AutoModel":  # some have one output alone; it is in every head
