@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 import transformers
 from PIL import Image
-from transformers import BertTokenizer
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from transformers import AutoModelForCausalLM, AutoTokenizer, BertTokenizer, GenerationConfig, PreTrainedTokenizerFast
 from typer.testing import CliRunner
 
 from padnet_hf.cli.app import app
@@ -74,6 +76,28 @@ def test_upcycle_partition_inspect_card_and_back(dense_folder: Path, dense: str,
     np.testing.assert_allclose(
         one(**inputs_of(one)).logits.detach(), other(**inputs_of(other)).logits.detach(), atol=1e-5
     )
+
+
+def test_how_a_language_model_talks_is_kept_on_the_way(tmp_path: Path) -> None:
+    stock = small_dense("llama", "AutoModelForCausalLM")
+    stock.generation_config = GenerationConfig(max_new_tokens=7, do_sample=True, top_k=5, eos_token_id=[3, 4])
+    stock.save_pretrained(tmp_path / "dense")
+    words = WordLevel({word: number for number, word in enumerate(WORDS)}, unk_token="[UNK]")
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(words), pad_token="[PAD]")
+    tokenizer.chat_template = "{% for message in messages %}{{ message['role'] }}: {{ message['content'] }}{% endfor %}"
+    tokenizer.save_pretrained(tmp_path / "dense")
+    padnet("upcycle", tmp_path / "dense", tmp_path / "moe", "--num-experts", 4)
+    padnet("partition", tmp_path / "moe", tmp_path / "pad", "--criterion", "random", "--granularity", "unit")
+    padnet("partition", tmp_path / "moe", tmp_path / "static", "--dynamic-ratio", 0)
+    padnet("to-dense", tmp_path / "static", tmp_path / "again")
+    for folder in ("moe", "pad", "static", "again"):
+        kept = GenerationConfig.from_pretrained(tmp_path / folder)
+        assert (kept.max_new_tokens, kept.do_sample, kept.top_k, kept.eos_token_id) == (7, True, 5, [3, 4])
+        chat = [{"role": "user", "content": "a fine film"}]
+        assert AutoTokenizer.from_pretrained(tmp_path / folder).apply_chat_template(chat, tokenize=False) == (
+            "user: a fine film"
+        )
+        assert AutoModelForCausalLM.from_pretrained(tmp_path / folder).generation_config.top_k == 5
 
 
 def test_the_list_of_families_is_for_people_and_for_scripts() -> None:
