@@ -87,6 +87,9 @@ class PADMoEConfig(PADConfigMixin):
         """The most tokens of a text, for a dense or PAD configuration of the family; some use positions otherwise."""
         return config.max_position_embeddings
 
+    base_model_pp_plan = None
+    """None of PAD models is tested with pipeline parallelism, which some stock models have a plan for."""
+
     @property
     def base_model_ep_plan(self) -> dict[str, str] | None:
         """transformers' expert-parallel plan; it needs a tensor-parallel one beside it."""

@@ -130,7 +130,7 @@ SIBLINGS = [dense for dense in KNOWN if dense != "bert" and getattr(family_of(de
 def save_siblings(folder: Path) -> None:
     """Every class of every sibling, partitioned."""
     for number, (dense, auto_class) in enumerate(pair for pair in MODELS if pair[0] in SIBLINGS):
-        model = small_pad(dense, auto_class)
+        model = small_pad(dense, auto_class, moe_layers=[1] if number % 3 else None)
         granularity = ("element", "unit")[number % 2]
         partition(model, config=PartitionConfig(criterion="random", granularity=granularity), progress=False)
         set_apart(model).save_pretrained(folder / type(model).__name__)
