@@ -133,6 +133,11 @@ def merge_by_order(
     return torch.cat([dynamic * scale_dynamic, shared], dim=1).index_select(1, order)
 
 
+def first_of_copies(copies: Tensor) -> Tensor:
+    """Copies (E, ...) -> the first (...), in memory of its own: of copies drawn apart at random, a draw like each."""
+    return copies[0].clone()
+
+
 class _Merge(torch.autograd.Function):
     """`merge` with a backward of its own: nothing of size (E, N) is kept, and the static gradient is summed at once."""
 
