@@ -306,7 +306,8 @@ def test_a_variant_is_saved_beside_the_usual_weights(dense: str, tmp_path: Path)
     model.save_pretrained(tmp_path)
     copy.deepcopy(model).half().save_pretrained(tmp_path, variant="fp16")
     assert {path.name for path in tmp_path.glob("*.safetensors")} == {"model.safetensors", "model.fp16.safetensors"}
-    assert torch.equal(_logits(type(model).from_pretrained(tmp_path, dtype=torch.float32)), expected)
+    loaded = type(model).from_pretrained(tmp_path, dtype=torch.float32)
+    assert torch.equal(_logits(copy.deepcopy(loaded)), expected)  # matrix kernels round by where a file's tensors lie
     half = type(model).from_pretrained(tmp_path, variant="fp16")
     assert half.dtype == torch.float16
 
