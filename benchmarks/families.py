@@ -37,6 +37,18 @@ _DEBERTA = {
 }  # fmt: skip
 _ALBERT = {"hidden_size": 768, "num_attention_heads": 12, "intermediate_size": 3072}
 _ELECTRA = {"embedding_size": 768, "hidden_size": 768, "num_attention_heads": 12, "intermediate_size": 3072}
+_LLAMA = {
+    "vocab_size": 128256, "hidden_size": 2048, "intermediate_size": 8192, "num_hidden_layers": 16,
+    "num_attention_heads": 32, "num_key_value_heads": 8,
+}  # fmt: skip
+_QWEN2 = {
+    "hidden_size": 896, "intermediate_size": 4864, "num_hidden_layers": 24, "num_attention_heads": 14,
+    "num_key_value_heads": 2,
+}  # fmt: skip
+_QWEN3 = {
+    "hidden_size": 1024, "intermediate_size": 3072, "num_hidden_layers": 28, "num_attention_heads": 16,
+    "num_key_value_heads": 8,
+}  # fmt: skip
 
 CHECKPOINTS: dict[str, tuple[str, dict[str, Any]]] = {
     "bert-base-uncased": ("bert", {}),
@@ -50,6 +62,10 @@ CHECKPOINTS: dict[str, tuple[str, dict[str, Any]]] = {
     "ModernBERT-base": ("modernbert", {}),
     "deberta-v3-base": ("deberta-v2", _DEBERTA),
     "vit-base": ("vit", {}),
+    "Llama-3.2-1B": ("llama", _LLAMA),
+    "Mistral-7B-v0.3": ("mistral", {"vocab_size": 32768, "sliding_window": None}),
+    "Qwen2.5-0.5B": ("qwen2", _QWEN2),
+    "Qwen3-0.6B": ("qwen3", _QWEN3),
     "resnet-50": ("resnet", {}),
     "mobilenet_v2 1.0": ("mobilenet_v2", {}),
 }

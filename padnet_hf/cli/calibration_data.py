@@ -6,7 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 from transformers import PreTrainedConfig
 
-from padnet_hf.cli.collators import Labelled, image_collator, labelled, masking_collator, text_collator
+from padnet_hf.cli.collators import (
+    Labelled,
+    image_collator,
+    labelled,
+    masking_collator,
+    next_token_collator,
+    text_collator,
+)
 from padnet_hf.errors import PADNetError
 from padnet_hf.hub.model_card import auto_class_of
 from padnet_hf.jobs.columns import Options, choose_inputs, columns_read, missing_column
@@ -24,6 +31,7 @@ logger = logging.getLogger(__name__)
 _OPTIONS = Options("--input", "--label")
 _INPUTS = {
     "AutoModelForSequenceClassification": ("string", 2),
+    "AutoModelForCausalLM": ("string", 2),
     "AutoModelForMaskedLM": ("string", 2),
     "AutoModelForImageClassification": ("Image", 1),
 }
@@ -47,7 +55,7 @@ def calibration_batches(
     Args:
         data: file, folder or name on the Hub.
         inputs: one or two columns of text, or one of images; None for those that look so.
-        label: column of labels: numbers, or names that the model knows. A masked language model needs none.
+        label: column of labels: numbers, or names that the model knows. A language model needs none.
         max_length: tokens of a text at most, where the model has as many positions.
 
     Raises PADNetError if the model is of another kind, or the data lacks a column or has labels that it does not know.
@@ -55,12 +63,12 @@ def calibration_batches(
     auto_class = auto_class_of(config)
     if auto_class not in _INPUTS or config.problem_type == "multi_label_classification":
         raise PADNetError(
-            "--data calibrates masked language models, and classifiers of text or images with one label for each, but "
+            "--data calibrates language models, and classifiers of text or images with one label for each, but "
             f"{source!r} is another {config.architectures[0]}: use padnet_hf.partition in Python with batches of your "
             "own, or --criterion magnitude, which needs none."
         )
-    is_masked, (kind, at_most) = auto_class == "AutoModelForMaskedLM", _INPUTS[auto_class]
-    rows, asked = _read(data, split, kind), None if is_masked else label
+    is_of_tokens, (kind, at_most) = auto_class.endswith("LM"), _INPUTS[auto_class]
+    rows, asked = _read(data, split, kind), None if is_of_tokens else label
     columns = _columns(rows, kind, at_most, inputs or (), asked, repr(data))
     logger.info("%s: %s", data, columns_read(rows.names, columns, asked))
     for name in columns:
@@ -69,9 +77,12 @@ def calibration_batches(
         collator = image_collator(_processing(source, config), columns[0])
     else:
         text = (_processing(source, config), columns, min(max_length, config.longest_input(config)))
-        collator = masking_collator(*text, partition.seed) if is_masked else text_collator(*text)
+        if auto_class == "AutoModelForMaskedLM":
+            collator = masking_collator(*text, partition.seed)
+        else:
+            collator = next_token_collator(*text) if is_of_tokens else text_collator(*text)
     items = rows.items
-    if not is_masked:
+    if not is_of_tokens:
         labels = as_model_labels(read_labels(rows.column(label), label, repr(data)), config)
         numbers = {name: number for number, name in config.id2label.items()}
         items = Labelled(rows.items, [numbers.get(name, name) for name in labels])

@@ -25,6 +25,27 @@ def text_collator(tokenizer: PreTrainedTokenizerBase, columns: Sequence[str], ma
     return collate
 
 
+def next_token_collator(tokenizer: PreTrainedTokenizerBase, columns: Sequence[str], max_length: int) -> Collator:
+    """The same with the tokens themselves as labels, of which each is to be predicted from those before it.
+
+    Raises PADNetError for a tokenizer that has nothing to fill up shorter texts with.
+    """
+    if tokenizer.pad_token is None and tokenizer.eos_token is None:
+        raise PADNetError(
+            "the tokenizer has neither a pad_token nor an eos_token, so texts of different lengths make no batch: set "
+            "one in its tokenizer_config.json."
+        )
+    tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
+    collate = text_collator(tokenizer, columns, max_length)
+
+    def collator(items: list[dict[str, Any]]) -> dict[str, Any]:
+        batch = collate(items)
+        ids, mask = batch["input_ids"], batch["attention_mask"]  # some tokenizers give what no language model takes
+        return {"input_ids": ids, "attention_mask": mask, "labels": ids.masked_fill(mask == 0, -100)}
+
+    return collator
+
+
 def masking_collator(
     tokenizer: PreTrainedTokenizerBase, columns: Sequence[str], max_length: int, seed: int
 ) -> Collator:

@@ -30,7 +30,8 @@ _REMEDY = "give a folder with config.json and model.safetensors, or the name of 
 
 _BESIDE_THE_WEIGHTS = (
     CARD, REPORT, PICTURE, f"{SHIM_MODULE}.py", "generation_config.json", "tokenizer.json", "tokenizer_config.json",
-    "special_tokens_map.json", "added_tokens.json", "vocab.txt", "preprocessor_config.json",
+    "special_tokens_map.json", "added_tokens.json", "vocab.txt", "vocab.json", "merges.txt", "tokenizer.model",
+    "chat_template.jinja", "preprocessor_config.json",
 )  # fmt: skip
 """Files of a checkpoint that say nothing true about another one."""
 

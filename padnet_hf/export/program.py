@@ -3,6 +3,8 @@
 Axis letters: B batch, S sequence, C choices or channels.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -44,9 +46,12 @@ class _ImageGraph(_Graph):
 
 
 def named_tensors(output: ModelOutput) -> dict[str, Tensor]:
-    """A model's outputs by name; those that are several, feature maps for instance, with a number each."""
+    """A model's outputs by name; those that are several, feature maps for instance, with a number each.
+
+    Without the cache of a language model: a graph is for whole texts.
+    """
     found: dict[str, Tensor] = {}
-    for name, value in output.items():
+    for name, value in ((name, value) for name, value in output.items() if name != "past_key_values"):
         found |= {name: value} if isinstance(value, Tensor) else {f"{name}.{i}": part for i, part in enumerate(value)}
     return found
 
@@ -85,10 +90,10 @@ def random_inputs(model: PreTrainedModel, batch: int, length: int, seed: int = 0
     shape = (batch, 2, length) if "MultipleChoice" in type(model).__name__ else (batch, length)
     used = torch.randint(1, length + 1, (*shape[:-1], 1), generator=generator)
     used[0] = length
-    inputs = {
-        "input_ids": torch.randint(config.vocab_size, shape, generator=generator),
-        "attention_mask": (torch.arange(length) < used).long(),
-    }
+    ids, mask = torch.randint(config.vocab_size, shape, generator=generator), torch.arange(length) < used
+    padding = getattr(config, "pad_token_id", None)
+    ids = ids if padding is None else ids.masked_fill(~mask, padding)
+    inputs = {"input_ids": ids, "attention_mask": mask.long()}
     if has_token_types(model):
         inputs["token_type_ids"] = torch.randint(config.type_vocab_size, shape, generator=generator)
     return inputs
@@ -101,16 +106,27 @@ def exported_program(model: PreTrainedModel) -> tuple[ExportedProgram, list[str]
     """
     inputs = random_inputs(model, 2, 8)
     shapes = {name: _dynamic(model, tensor) for name, tensor in inputs.items()}
-    implementation = getattr(model.config, "_experts_implementation", None)
+    with _for_graphs(model), torch.no_grad():
+        graph = graph_of(model)
+        return torch.export.export(graph, (), inputs, dynamic_shapes=shapes), list(graph(**inputs))
+
+
+@contextmanager
+def _for_graphs(model: PreTrainedModel) -> Iterator[None]:
+    """The model computes in a way that graphs can hold, with the same outputs."""
+    config = model.config
+    implementation, use_cache = getattr(config, "_experts_implementation", None), getattr(config, "use_cache", None)
     if implementation is not None:
         model.set_experts_implementation("eager")  # grouped_mm has no counterpart in ONNX
+    if use_cache:
+        config.use_cache = False  # a cache's size depends on the length of the text
     try:
-        graph = graph_of(model)
-        with torch.no_grad():
-            return torch.export.export(graph, (), inputs, dynamic_shapes=shapes), list(graph(**inputs))
+        yield
     finally:
         if implementation is not None:
             model.set_experts_implementation(implementation)
+        if use_cache:
+            config.use_cache = use_cache
 
 
 def _dynamic(model: PreTrainedModel, tensor: Tensor) -> dict[int, Any]:

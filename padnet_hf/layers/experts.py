@@ -19,7 +19,7 @@ from transformers.integrations.moe import ALL_EXPERTS_FUNCTIONS
 from padnet_hf.layers.autocast import in_autocast_dtype
 from padnet_hf.layers.rebuild import RebuiltInBackward
 from padnet_hf.layers.wrapped import call_inside, unwrapped
-from padnet_hf.method.packing import linear_of_copies
+from padnet_hf.method.packing import linear_of_copies, linear_of_some
 from padnet_hf.method.weight import PADWeight
 
 Activation = Callable[[Tensor], Tensor]
@@ -55,20 +55,33 @@ class BuiltExperts:
 def experts_loop(experts: BuiltExperts, hidden: Tensor, index: Tensor, weights: Tensor) -> Tensor:
     """The "eager" implementation: one expert after the other over the tokens that chose it.
 
-    hidden (T, H), index (T, K), weights (T, K) -> (T, H). Every expert is run, also without tokens: no branch depends
-    on data, so that the loop can be exported.
+    hidden (T, H), index (T, K), weights (T, K) -> (T, H). With gradients off, as in decoding, the weights of experts
+    without tokens are not touched. In training every expert is run, as every one gets a gradient, and in graphs too:
+    there no branch may depend on data.
     """
-    chosen = [torch.where(index == expert) for expert in range(experts.num_experts)]
-    inner = _linear((hidden[token] for token, _ in chosen), experts.up, experts.up_bias)
-    outer = _linear(map(experts.inner, inner), experts.down_proj, experts.down_proj_bias)
+    used = _used(index, experts.num_experts)
+    places = [torch.where(index == expert) for expert in (range(experts.num_experts) if used is None else used)]
+    inner = _linear((hidden[token] for token, _ in places), experts.up, experts.up_bias, used)
+    outer = _linear(map(experts.inner, inner), experts.down_proj, experts.down_proj_bias, used)
     output = torch.zeros_like(hidden)
-    for (token, slot), values in zip(chosen, outer, strict=True):
+    for (token, slot), values in zip(places, outer, strict=True):
         output.index_add_(0, token, (values * weights[token, slot, None]).to(output.dtype))
     return output
 
 
-def _linear(inputs: Iterable[Tensor], weight: Tensor | PADWeight, bias: Tensor | None) -> Iterable[Tensor]:
-    return weight.linear(inputs, bias) if isinstance(weight, PADWeight) else linear_of_copies(inputs, weight, bias)
+def _used(index: Tensor, num_experts: int) -> list[int] | None:
+    """The experts that any token has chosen, None for all of them; on this process, if they are spread."""
+    if torch.is_grad_enabled() or torch.compiler.is_compiling():
+        return None
+    return [expert for expert in index.unique().tolist() if expert < num_experts]
+
+
+def _linear(
+    inputs: Iterable[Tensor], weight: Tensor | PADWeight, bias: Tensor | None, used: list[int] | None
+) -> Iterable[Tensor]:
+    if isinstance(weight, PADWeight):
+        return weight.linear(inputs, bias, used)
+    return linear_of_copies(inputs, weight, bias) if used is None else linear_of_some(inputs, weight, bias, used)
 
 
 BY_DEVICE = "pad"

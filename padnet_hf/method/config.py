@@ -11,6 +11,7 @@ from padnet_hf.method.layout import Granularity
 Schedule = Literal["exponential", "linear"]
 Scope = Literal["global", "layer"]
 StaticBranch = Literal["drop", "keep"]
+StaticValues = Literal["mean", "fresh"]
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,9 @@ class PartitionConfig:
             every weight of it, if the granularity is "element").
         static_branch: what an element already static counts for in later rounds. "drop" (the paper's): nothing.
             "keep": the static value it would get.
+        static_values: what a static value begins with. "mean" (ours; the paper leaves it open): the mean of the copies.
+            "fresh", for models of which nothing is trained yet: a draw of the model's own initialisation, the first
+            copy's, which nothing else keeps. The mean of E draws would have a deviation smaller by the root of E.
         num_batches: batches scored in every round (the same ones); with several processes, on each process (8 is ours).
         seed: of everything random: the criterion "random", and the choice of calibration batches where the caller
             draws them with it.
@@ -42,6 +46,7 @@ class PartitionConfig:
     schedule: Schedule = "exponential"
     scope: Scope = "global"
     static_branch: StaticBranch = "drop"
+    static_values: StaticValues = "mean"
     num_batches: int = 8
     seed: int = 42
 
@@ -58,6 +63,7 @@ class PartitionConfig:
             ("schedule", get_args(Schedule)),
             ("scope", get_args(Scope)),
             ("static_branch", get_args(StaticBranch)),
+            ("static_values", get_args(StaticValues)),
         ):
             value = getattr(self, name)
             if value not in choices:

@@ -9,8 +9,9 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
+from padnet_hf.method.config import StaticValues
 from padnet_hf.method.layout import Granularity
-from padnet_hf.method.packing import mean_over_copies, pack_mask, positions_of
+from padnet_hf.method.packing import first_of_copies, mean_over_copies, pack_mask, positions_of
 from padnet_hf.method.trial import copies_are_equal
 from padnet_hf.method.weight import PADWeight, WeightState
 
@@ -18,21 +19,28 @@ Convert = Callable[[PADWeight, Tensor, Granularity], None]
 """Makes candidates of a weight outside a mask, (N,) or (U,) bool, static."""
 
 
-def partitioned_state(weight: PADWeight, mask: Tensor, granularity: Granularity) -> WeightState:
+STATIC_VALUES: dict[StaticValues, Callable[[Tensor], Tensor]] = {"mean": mean_over_copies, "fresh": first_of_copies}
+"""What becomes of copies (E, ...) that get static, (...)."""
+
+
+def partitioned_state(
+    weight: PADWeight, mask: Tensor, granularity: Granularity, static_values: StaticValues = "mean"
+) -> WeightState:
     """The tensors of a fully dynamic weight when only candidates under `mask`, (N,) or (U,) bool, are dynamic."""
+    static = STATIC_VALUES[static_values]
     count, total, layout = int(mask.sum()), mask.numel(), weight.layout
     copies = weight.dynamic.detach()
     if count == total:
         return {"dynamic": copies}
     if count == 0:
-        return {"static": mean_over_copies(copies)}
+        return {"static": static(copies)}
     if granularity == "element":
         copies, dim, along = copies.flatten(1), 0, mask
     else:
         dim, along = layout.unit_dim, mask.repeat(layout.unit_blocks)
     state = {
         "dynamic": copies.index_select(1 + dim, positions_of(along)),
-        "static": mean_over_copies(copies.index_select(1 + dim, positions_of(~along))),
+        "static": static(copies.index_select(1 + dim, positions_of(~along))),
         "phi": copies.new_zeros(1),
     }
     if granularity == "element" or layout.ordered:
@@ -58,7 +66,7 @@ def _unpartitioned(weight: PADWeight, mask: Tensor) -> Tensor:
 
 
 @contextmanager
-def undone_on_error() -> Iterator[Convert]:
+def undone_on_error(static_values: StaticValues = "mean") -> Iterator[Convert]:
     """Gives what makes a weight compact; after an error or an interrupt all weights hold the parameters they had.
 
     The memory of a weight is let go before the next one is converted, so the old and the new model never exist together
@@ -69,7 +77,7 @@ def undone_on_error() -> Iterator[Convert]:
 
     def convert(weight: PADWeight, mask: Tensor, granularity: Granularity) -> None:
         original = weight.dynamic
-        state = partitioned_state(weight, mask, granularity)
+        state = partitioned_state(weight, mask, granularity, static_values)
         converted.append((weight, original, weight.granularity, mask))
         weight.become(state, granularity)
         if copies_are_equal(original.detach()):

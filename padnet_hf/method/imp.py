@@ -10,8 +10,8 @@ from tqdm.auto import tqdm
 
 from padnet_hf.errors import PADNetError
 from padnet_hf.method.candidates import candidates
-from padnet_hf.method.config import PartitionConfig
-from padnet_hf.method.conversion import undone_on_error
+from padnet_hf.method.config import PartitionConfig, StaticValues
+from padnet_hf.method.conversion import STATIC_VALUES, undone_on_error
 from padnet_hf.method.criteria import criterion_named
 from padnet_hf.method.layer import (
     MaskGroup,
@@ -75,8 +75,8 @@ def partition(
     masks = _choose(model, groups, taken, config, progress)
     record = config.to_dict() | {"num_samples": _count_samples(taken), "mask_hash": hash_masks(masks)}
     if config.dynamic_ratio < 1:
-        _tell_changed_outputs(model)
-    with undone_on_error() as convert:
+        _tell_changed_outputs(model, config.static_values)
+    with undone_on_error(config.static_values) as convert:
         for group, bits in zip(groups, masks, strict=True):
             mask = unpack_mask(bits, group.weights[0].num_candidates(config.granularity))
             for weight in group.weights:
@@ -123,13 +123,14 @@ def _check_model(model: nn.Module) -> None:
             )
 
 
-def _tell_changed_outputs(model: nn.Module) -> None:
+def _tell_changed_outputs(model: nn.Module, values: StaticValues) -> None:
     """Say that outputs change, where values that differ become one, or are not weighted any more."""
     if apart := relatedness(pad_weights(model).values()):
         logger.warning(
             "The copies of this model differ, by %.2g %% of their energy. Where they become static they are replaced "
-            "by their mean, so its outputs change: train on afterwards.",
+            "by %s, so its outputs change: train on afterwards.",
             100 * apart,
+            {"mean": "their mean", "fresh": "the first of them"}[values],
         )
     weighted = [name for name, layer in pad_layers(model).items() if not layer.mixes_to_one()]
     if weighted:
@@ -153,6 +154,7 @@ def _choose(
     steps = config.num_rounds * max(len(batches), 1)
     bar = tqdm(total=steps, desc="partition", unit="batch", disable=not progress)
     scored = [weight.dynamic for weight in remaining.weights]
+    static = STATIC_VALUES[config.static_values]
 
     def reduce(number: int, contribution: Tensor) -> Tensor:
         return remaining.reduced(remaining.weights[number], contribution)
@@ -165,7 +167,7 @@ def _choose(
             )
             if number < config.num_rounds:
                 for weight, trial in by_weight.items():
-                    trial.apply(remaining.dynamic_elements(weight), config.static_branch)
+                    trial.apply(remaining.dynamic_elements(weight), config.static_branch, static)
         bar.update(steps - bar.n)
     return remaining.masks
 

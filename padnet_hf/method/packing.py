@@ -133,6 +133,11 @@ def merge_by_order(
     return torch.cat([dynamic * scale_dynamic, shared], dim=1).index_select(1, order)
 
 
+def first_of_copies(copies: Tensor) -> Tensor:
+    """Copies (E, ...) -> the first (...), in memory of its own: of copies drawn apart at random, a draw like each."""
+    return copies[0].clone()
+
+
 class _Merge(torch.autograd.Function):
     """`merge` with a backward of its own: nothing of size (E, N) is kept, and the static gradient is summed at once."""
 
@@ -246,6 +251,14 @@ def linear_of_copies(inputs: Iterable[Tensor], copies: Tensor, bias: Tensor | No
     if torch.is_grad_enabled() and not torch.compiler.is_compiling():
         return _CopiesLinear.apply(copies, bias, *inputs)
     return linear_per_copy(inputs, copies, bias)
+
+
+def linear_of_some(
+    inputs: Iterable[Tensor], copies: Tensor, bias: Tensor | None, chosen: Sequence[int]
+) -> Iterator[Tensor]:
+    """`linear_per_copy` of these copies alone, to be used with gradients off; the others are not touched."""
+    shifts = None if bias is None else (bias[copy] for copy in chosen)
+    return linear_per_copy(inputs, (copies[copy] for copy in chosen), shifts)
 
 
 class _PackedLinear(torch.autograd.Function):

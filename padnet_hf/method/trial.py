@@ -1,6 +1,6 @@
 """Masks tried on a fully dynamic weight: its values are changed in place, and given back at the end."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -45,14 +45,14 @@ class MaskTrial:
         self._static_bits: Tensor | None = None
         self._held: list[Tensor] = []
 
-    def apply(self, mask: Tensor, branch: str) -> None:
-        """Show what elements outside `mask` (*shape) bool do once static: nothing ("drop"), or their mean ("keep")."""
+    def apply(self, mask: Tensor, branch: str, value: Callable[[Tensor], Tensor] = mean_over_copies) -> None:
+        """Show what elements outside `mask` (*shape) bool do once static: nothing ("drop"), or their value ("keep")."""
         if branch == "keep" and self._equal:
             return
         static = positions_of(~mask.flatten())
         held = [self._own(number).index_select(0, static) for number in range(len(self._groups))]
         self._held, self._static_bits = held, pack_mask(~mask)
-        shown = mean_over_copies(torch.stack(held)) if branch == "keep" else held[0].new_zeros(1).expand(len(static))
+        shown = value(torch.stack(held)) if branch == "keep" else held[0].new_zeros(1).expand(len(static))
         for copies in self._groups:
             for copy in copies:
                 copy.view(-1).index_copy_(0, static, shown)

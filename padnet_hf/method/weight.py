@@ -3,7 +3,7 @@
 Axis letters: E copies, N elements of one copy, U units of one copy, n or d dynamic elements or units.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Self, TypeVar
 
 import torch
@@ -18,6 +18,7 @@ from padnet_hf.method.packing import (
     Packed,
     first_positions,
     linear_of_copies,
+    linear_of_some,
     linear_per_copy,
     merge,
     merge_by_order,
@@ -282,18 +283,26 @@ class PADWeight(nn.Module):
         order = packed_order(mask, dynamic.shape[1])
         return merge_by_order(dynamic, self.shared_static.flatten(), *self.scales(), order).view(-1, *self.shape)
 
-    def linear(self, inputs: Iterable[Tensor], bias: Tensor | None) -> Iterable[Tensor]:
+    def linear(
+        self, inputs: Iterable[Tensor], bias: Tensor | None, chosen: Sequence[int] | None = None
+    ) -> Iterable[Tensor]:
         """inputs[e] (T_e, I) times copy e (O, I) plus bias[e], from bias (E, O), for a weight that is a matrix.
 
-        Like `build`, but of an element partition only one copy is built at a time, also in the backward pass.
+        Like `build`, but of an element partition only one copy is built at a time, also in the backward pass. With
+        gradients off the inputs may be those of some copies, `chosen`, in this order.
         """
         in_full = self.granularity == "unit" or self.phi is None or self._may_keep()
         if in_full or torch.compiler.is_compiling():
-            return linear_of_copies(inputs, self.build(), bias)
+            built = self.build()
+            return (
+                linear_of_copies(inputs, built, bias) if chosen is None else linear_of_some(inputs, built, bias, chosen)
+            )
+        packed = self.packed()
         if torch.is_grad_enabled():
-            return packed_linear(inputs, self.shape[0], bias, *self.packed())
-        copies = (copy.view(self.shape) for copy in unpacked_copies(*self.packed()))
-        return linear_per_copy(inputs, copies, bias)
+            return packed_linear(inputs, self.shape[0], bias, *packed)
+        if chosen is not None:
+            packed, bias = packed._replace(dynamic=packed.dynamic[chosen]), None if bias is None else bias[chosen]
+        return linear_per_copy(inputs, (copy.view(self.shape) for copy in unpacked_copies(*packed)), bias)
 
     def packed(self) -> Packed:
         """Its values as element-wise ones, whatever the granularity; without static part if fully dynamic."""

@@ -27,7 +27,8 @@ class PADMoEConfig(PADConfigMixin):
         router_noise_epsilon: least standard deviation of that noise (upstream: 1e-2).
         router_init_std: standard deviation of the router's initial weights (upstream: 0, which needs the noise: without
             it all tokens would begin with the same experts).
-        balance_loss_coef: weight of the balance loss in the training loss (upstream: 1e-2).
+        balance_loss_coef: weight of the balance loss, the sum over all layers, in the training loss (upstream: 1e-2;
+            1e-2 for each layer of language models, too: Fedus et al. 2022, section 2.2).
         output_router_logits: whether outputs carry the router logits of every dynamic layer.
     """
 
@@ -86,6 +87,9 @@ class PADMoEConfig(PADConfigMixin):
         """The most tokens of a text, for a dense or PAD configuration of the family; some use positions otherwise."""
         return config.max_position_embeddings
 
+    base_model_pp_plan = None
+    """None of PAD models is tested with pipeline parallelism, which some stock models have a plan for."""
+
     @property
     def base_model_ep_plan(self) -> dict[str, str] | None:
         """transformers' expert-parallel plan; it needs a tensor-parallel one beside it."""
@@ -98,5 +102,6 @@ class PADMoEConfig(PADConfigMixin):
         """transformers' tensor-parallel plan, of dense feed-forward layers too; None if the family has none."""
         seam, plan = self.seam, dict(self.seam.tp_plan)
         if plan and self.moe_layers is not None and len(set(self.moe_layers)) < self.num_hidden_layers:
-            plan |= {f"{seam.layers}.{seam.up}": "colwise", f"{seam.layers}.{seam.down}": "rowwise"}
+            plan |= {f"{seam.layers}.{path}": "colwise" for path in (seam.gate, seam.up) if path}
+            plan[f"{seam.layers}.{seam.down}"] = "rowwise"
         return plan or None

@@ -3,7 +3,7 @@
 Axis letters: B batch, S sequence, T = B * S tokens, E experts.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial, wraps
 from inspect import signature
 from typing import Any
@@ -19,6 +19,7 @@ from padnet_hf.layers.experts import BY_DEVICE, PADExperts
 from padnet_hf.layers.router import NoisyTopKRouter, Routing, balance_loss
 from padnet_hf.layers.routing_log import is_logging, logged
 from padnet_hf.method.layer import pad_layers
+from padnet_hf.models.loss_items import NUMBER, share_of_items
 from padnet_hf.models.moe_config import PADMoEConfig
 from padnet_hf.models.outputs import routed_output
 from padnet_hf.models.pad_model import PADModelMixin
@@ -30,7 +31,9 @@ class PADMoEMixin(PADModelMixin):
     """Base class of PAD models with experts, before the stock class.
 
     Their forward is the stock one. In training the loss is the task loss plus the weighted balance loss of the routers;
-    evaluation reports the task loss alone. Both stand in the output by themselves too, see `RoutedOutput`.
+    evaluation reports the task loss alone. Both stand in the output by themselves too, see `RoutedOutput`. Where the
+    task loss is divided by `num_items_in_batch`, the balance loss gets this batch's share of the items as a factor: in
+    accumulated batches it is averaged over them.
     """
 
     config: PADMoEConfig
@@ -117,7 +120,7 @@ def _routed(forward: Callable[..., Any]) -> Callable[..., Any]:
         return_dict = kwargs.pop("return_dict", None)
         output, log = logged(partial(forward, self, *args, return_dict=True, **kwargs))
         given = dict(zip(names[1:], args, strict=False)) | kwargs
-        output = _with_routing(self, output, log, given.get("attention_mask"))
+        output = _with_routing(self, output, log, given)
         if with_logits if with_logits is not None else self.config.output_router_logits:
             output.router_logits = tuple(routing.logits for routing in log)
         if return_dict if return_dict is not None else self.config.return_dict:
@@ -127,9 +130,9 @@ def _routed(forward: Callable[..., Any]) -> Callable[..., Any]:
     return routed
 
 
-def _with_routing(model: PADMoEMixin, output: Any, log: list[Routing], mask: Tensor | None) -> Any:
-    """The output with task loss and balance loss, where it has a loss, and in training."""
-    task_loss = output.get("loss")
+def _with_routing(model: PADMoEMixin, output: Any, log: list[Routing], given: Mapping[str, Any]) -> Any:
+    """The output with task loss and balance loss, where it has a loss, and in training; `given` is the input."""
+    task_loss, mask = output.get("loss"), given.get("attention_mask")
     if model.training:
         _check_log(model, log, has_loss=task_loss is not None)
     if not log or (task_loss is None and not model.training):
@@ -138,7 +141,11 @@ def _with_routing(model: PADMoEMixin, output: Any, log: list[Routing], mask: Ten
     balance = sum(losses[1:], losses[0])
     if task_loss is None:
         return routed_output(output, balance_loss=balance)
-    loss = task_loss + model.config.balance_loss_coef * balance if model.training else task_loss
+    loss = task_loss
+    if model.training:
+        num_items = given.get(NUMBER) if model.accepts_loss_kwargs else None
+        share = 1 if num_items is None else share_of_items(model, given, num_items)
+        loss = task_loss + model.config.balance_loss_coef * share * balance
     return routed_output(output, loss=loss, task_loss=task_loss, balance_loss=balance)
 
 
@@ -161,6 +168,12 @@ def _check_log(model: PADMoEMixin, log: list[Routing], *, has_loss: bool) -> Non
 
 
 def _token_mask(mask: Tensor | None, routing: Routing) -> Tensor | None:
-    """The attention mask, (B, S) or (B, C, S), as one of tokens (T,); None if it is of another kind."""
-    is_of_tokens = mask is not None and mask.dim() <= 3 and mask.numel() == routing.logits.shape[0]
+    """The attention mask, (B, S) or (B, C, S), as one of tokens (T,); None if it is of another kind.
+
+    Of a language model it may be longer than what is new: tokens in the cache come first.
+    """
+    tokens = routing.logits.shape[0]
+    if mask is not None and mask.dim() == 2 and mask.numel() > tokens:
+        mask = mask[:, mask.shape[1] - tokens // mask.shape[0] :]
+    is_of_tokens = mask is not None and mask.dim() <= 3 and mask.numel() == tokens
     return mask.flatten() if is_of_tokens else None

@@ -21,6 +21,7 @@ from padnet_hf.method.report import PartitionReport, report
 from padnet_hf.method.weight import PADWeight
 from padnet_hf.method.work import count_work
 from padnet_hf.models.checkpoint import PADCheckpointMixin
+from padnet_hf.models.loss_items import divides_by_items
 from padnet_hf.models.pad_config import image_shape
 from padnet_hf.models.parallel import PADParallelMixin
 from padnet_hf.models.partition_record import PartitionRecordMixin
@@ -38,7 +39,8 @@ class PADModelMixin(PADCheckpointMixin):
 
     dense_class: ClassVar[type[PreTrainedModel]]
     _is_built = False
-    accepts_loss_kwargs = False  # or the Trainer leaves it to the model to divide by accumulated batches
+    accepts_loss_kwargs = False
+    """Whether the model divides by the number of items in accumulated batches, or leaves that to the Trainer."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -51,14 +53,25 @@ class PADModelMixin(PADCheckpointMixin):
             self._is_built = True
             self._make_dynamic()
         super().post_init()
+        self.accepts_loss_kwargs = divides_by_items(self)
 
     def _make_dynamic(self) -> None:
         base = self.base_model
+        if base is not self and isinstance(base, PADModelMixin):  # the stock head has asked AutoModel for one
+            self._take_over(base)
+            return
         self._put_in(base)
         if base is not self:
             base.__class__ = self.config.models["AutoModel"]  # the stock head has built one of the stock class
             _CAN_RECORD_REGISTRY[base] = base._can_record_outputs  # which transformers keeps by the class
         self._make_room()
+
+    def _take_over(self, base: "PADModelMixin") -> None:
+        """Share one configuration with a bare PAD model, which has made a copy of its own if it is partitioned."""
+        own, self.config.partition = base.config, base.config.partition
+        for module in base.modules():
+            if getattr(module, "config", None) is own:
+                module.config = self.config
 
     @abstractmethod
     def _put_in(self, base: PreTrainedModel) -> None:

@@ -33,12 +33,20 @@ class PADParallelMixin(PreTrainedModel):
         for name, module in self.named_modules():
             if isinstance(module, PADLayer | nn.Identity):
                 tp_plan.pop(name, None)
-            elif isinstance(module, nn.Linear) and ep_plan.get(name) == SHARD_EXPERTS:
-                style = self.tp_plan[replace_layer_number_by_wildcard(name)]
-                for key in (*(f"{name}.{own}" for own, _ in module.named_parameters()), name):
+            elif ep_plan.get(name) == SHARD_EXPERTS:
+                for key in [key for key in ep_plan if key == name or key.startswith(f"{name}.")]:
                     del ep_plan[key]
-                    tp_plan[key] = style
+                tp_plan |= self._dense_rules(name, module)
         return tp_plan, ep_plan, fsdp_plan
+
+    def _dense_rules(self, name: str, network: nn.Module) -> dict[str, str]:
+        """The tensor-parallel rules of a dense network, or of its only layer, and of their parameters."""
+        rules = {}
+        for inner, module in network.named_modules(prefix=name):
+            style = self.tp_plan.get(replace_layer_number_by_wildcard(inner))
+            if style is not None:
+                rules |= dict.fromkeys([*(f"{inner}.{own}" for own, _ in module.named_parameters()), inner], style)
+        return rules
 
     def wait_for_all(self) -> None:
         """Return once every process that holds a part of this model has called it; at once if it is whole."""
@@ -72,9 +80,9 @@ def _check(model: PreTrainedModel, wanted: DistributedConfig) -> None:
             f"tp_size is {wanted.tp_size}, but {type(model).__name__} has no plan for tensor parallelism (nor has "
             f"{model.dense_class.__name__}); leave it out."
         )
-    heads = getattr(config, "num_attention_heads", wanted.tp_size)
-    if heads % wanted.tp_size:
-        raise PADNetError(
-            f"{heads} attention heads cannot be spread evenly over {wanted.tp_size} processes: tp_size must divide "
-            f"{heads}."
-        )
+    for name, what in (("num_attention_heads", "attention heads"), ("num_key_value_heads", "heads of keys and values")):
+        heads = getattr(config, name, wanted.tp_size)
+        if heads % wanted.tp_size:
+            raise PADNetError(
+                f"{heads} {what} cannot be spread evenly over {wanted.tp_size} processes: tp_size must divide {heads}."
+            )

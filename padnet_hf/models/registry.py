@@ -8,6 +8,7 @@ import torch
 import transformers
 from transformers import AutoConfig, AutoImageProcessor, AutoTokenizer, BaseImageProcessor, PreTrainedConfig
 from transformers.models.auto.image_processing_auto import IMAGE_PROCESSOR_MAPPING_NAMES
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 from transformers.models.auto.tokenization_auto import TOKENIZER_MAPPING
 
 from padnet_hf.errors import PADNetError
@@ -53,6 +54,8 @@ def register_family(config: type[PADConfigMixin], classes: Mapping[str, Any]) ->
     AutoConfig.register(config.model_type, config, exist_ok=True)
     for auto_class, model in config.models.items():
         getattr(transformers, auto_class).register(config, model, exist_ok=True)
+    if "AutoModelForCausalLM" in config.models:  # the Trainer looks here whose smoothed labels are of the next token
+        MODEL_FOR_CAUSAL_LM_MAPPING_NAMES[config.model_type] = config.models["AutoModelForCausalLM"].__name__
     (_register_tokenizer if is_text else _register_processor)(config)
 
 

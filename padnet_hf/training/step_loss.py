@@ -1,10 +1,11 @@
 """The loss of a training step: right under gradient accumulation, and with the routers' part in it."""
 
-import inspect
 from typing import Any
 
 from torch import Tensor, nn
 from transformers import Trainer
+
+from padnet_hf.models.loss_items import divides_by_items, share_of_items
 
 
 class StepLossMixin(Trainer):
@@ -21,7 +22,7 @@ class StepLossMixin(Trainer):
         super().__init__(*args, **kwargs)
         model = self.accelerator.unwrap_model(self.model)
         model = model.get_base_model() if hasattr(model, "get_base_model") else model
-        self.model_accepts_loss_kwargs = self.model_accepts_loss_kwargs and _divides_by_items(model)
+        self.model_accepts_loss_kwargs = self.model_accepts_loss_kwargs and divides_by_items(model)
         if hasattr(model, "balance_loss_is_added"):
             model.balance_loss_is_added = True
 
@@ -33,24 +34,27 @@ class StepLossMixin(Trainer):
         num_items_in_batch: Tensor | int | None = None,
     ) -> Tensor | tuple[Tensor, Any]:
         """The stock Trainer's loss; in training with the balance loss of a model that saw no labels."""
+        given = dict(inputs)  # the stock Trainer takes the labels out
         loss, outputs = super().compute_loss(model, inputs, True, num_items_in_batch)
         balance = outputs.get("balance_loss") if isinstance(outputs, dict) else None
         if model.training and balance is not None and outputs.get("task_loss") is None:
-            share = self.current_gradient_accumulation_steps if self.compute_loss_func is not None else 1
-            loss = loss + self._balance_loss_coef() * balance / share
+            loss = loss + self._balance_share(given, num_items_in_batch) * balance
         return (loss, outputs) if return_outputs else loss
 
-    def _balance_loss_coef(self) -> float:
-        return self.accelerator.unwrap_model(self.model).config.balance_loss_coef
+    def _balance_share(self, inputs: dict[str, Any], num_items: Tensor | int | None) -> Tensor | float:
+        """The balance loss's factor: its weight, and the batch's share of the items by which the task loss is scaled.
+
+        As that one it counts for all processes, where the items are those of all: their gradients are averaged.
+        """
+        model = self.accelerator.unwrap_model(self.model)
+        coef = model.config.balance_loss_coef
+        if num_items is None:  # a user's own loss is scaled for accumulated batches, others are divided later
+            return coef / (self.current_gradient_accumulation_steps if self.compute_loss_func is not None else 1)
+        model = model.get_base_model() if hasattr(model, "get_base_model") else model
+        of_all = self.args.average_tokens_across_devices and self.args.n_gpu <= 1
+        processes = self.accelerator.num_processes // self.get_tp_size() if of_all else 1
+        return coef * share_of_items(model, inputs, num_items) * processes
 
     def get_decay_parameter_names(self, model: nn.Module) -> list[str]:
         """The stock Trainer's names without those of phi."""
         return [name for name in super().get_decay_parameter_names(model) if name.rpartition(".")[2] != "phi"]
-
-
-def _divides_by_items(model: nn.Module) -> bool:
-    """Whether a model's loss is a sum divided by `num_items_in_batch`, if that is given."""
-    forward = inspect.unwrap(type(model).forward)
-    if "loss_function" not in forward.__code__.co_names:
-        return False
-    return "num_items_in_batch" in inspect.signature(model.loss_function).parameters

@@ -140,7 +140,7 @@ def test_models_of_other_kinds_are_for_python(
     model.bert.save_pretrained(tmp_path / "bare")
     for name in ("dense", "bare"):
         padnet("upcycle", tmp_path / name, tmp_path / f"dynamic-{name}")
-        message = "--data calibrates masked language models, and classifiers.*use padnet_hf.partition in Python"
+        message = "--data calibrates language models, and classifiers.*use padnet_hf.partition in Python"
         refused("rows.csv", message, source=tmp_path / f"dynamic-{name}")
 
 

@@ -7,10 +7,15 @@ import numpy as np
 import pytest
 import transformers
 from PIL import Image
-from transformers import BertTokenizer
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Whitespace
+from transformers import AutoModelForCausalLM, AutoTokenizer, BertTokenizer, GenerationConfig, PreTrainedTokenizerFast
 from typer.testing import CliRunner
 
+from padnet_hf import PADLlamaConfig, PADNetError
 from padnet_hf.cli.app import app
+from padnet_hf.cli.collators import next_token_collator
 from padnet_hf.models.known import KNOWN
 from padnet_hf.models.registry import family_of, image_processor_class
 from tests.models.samples import classifier_of, inputs_of, small_dense
@@ -74,6 +79,48 @@ def test_upcycle_partition_inspect_card_and_back(dense_folder: Path, dense: str,
     np.testing.assert_allclose(
         one(**inputs_of(one)).logits.detach(), other(**inputs_of(other)).logits.detach(), atol=1e-5
     )
+
+
+def of_words() -> PreTrainedTokenizerFast:
+    """A tokenizer as language models have them: without token types, and here without padding."""
+    split = Tokenizer(WordLevel({word: number for number, word in enumerate(WORDS)}, unk_token="[UNK]"))
+    split.pre_tokenizer = Whitespace()
+    return PreTrainedTokenizerFast(tokenizer_object=split)
+
+
+def test_how_a_language_model_talks_is_kept_on_the_way(tmp_path: Path) -> None:
+    stock = small_dense("llama", "AutoModelForCausalLM")
+    stock.generation_config = GenerationConfig(max_new_tokens=7, do_sample=True, top_k=5, eos_token_id=[3, 4])
+    stock.save_pretrained(tmp_path / "dense")
+    tokenizer = of_words()
+    tokenizer.pad_token = "[PAD]"
+    tokenizer.chat_template = "{% for message in messages %}{{ message['role'] }}: {{ message['content'] }}{% endfor %}"
+    tokenizer.save_pretrained(tmp_path / "dense")
+    padnet("upcycle", tmp_path / "dense", tmp_path / "moe", "--num-experts", 4)
+    data = data_for("llama", tmp_path)
+    padnet("partition", tmp_path / "moe", tmp_path / "pad", "--data", data, "--granularity", "unit")
+    assert PADLlamaConfig.from_pretrained(tmp_path / "pad").partition["num_samples"] == 9
+    padnet("partition", tmp_path / "moe", tmp_path / "static", "--dynamic-ratio", 0)
+    padnet("to-dense", tmp_path / "static", tmp_path / "again")
+    for folder in ("moe", "pad", "static", "again"):
+        kept = GenerationConfig.from_pretrained(tmp_path / folder)
+        assert (kept.max_new_tokens, kept.do_sample, kept.top_k, kept.eos_token_id) == (7, True, 5, [3, 4])
+        chat = [{"role": "user", "content": "a fine film"}]
+        assert AutoTokenizer.from_pretrained(tmp_path / folder).apply_chat_template(chat, tokenize=False) == (
+            "user: a fine film"
+        )
+        assert AutoModelForCausalLM.from_pretrained(tmp_path / folder).generation_config.top_k == 5
+
+
+def test_labels_of_language_models_are_their_own_tokens_without_padding() -> None:
+    tokenizer = of_words()
+    with pytest.raises(PADNetError, match="neither a pad_token nor an eos_token"):
+        next_token_collator(tokenizer, ["text"], 8)
+    tokenizer.eos_token = "[SEP]"
+    batch = next_token_collator(tokenizer, ["text"], 8)([{"text": "a fine film"}, {"text": "no"}])
+    assert batch["input_ids"].tolist() == [[5, 6, 7], [9, 3, 3]]
+    assert batch["labels"].tolist() == [[5, 6, 7], [9, -100, -100]]
+    assert batch.keys() == {"input_ids", "attention_mask", "labels"}
 
 
 def test_the_list_of_families_is_for_people_and_for_scripts() -> None:

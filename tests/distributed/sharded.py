@@ -124,20 +124,20 @@ def compare_heads(folder: Path) -> None:
 
 
 SIBLINGS = [dense for dense in KNOWN if dense != "bert" and getattr(family_of(dense)(), "base_model_ep_plan", None)]
-"""Families with BERT's layers."""
+"""Other families with plans: those with BERT's layers, and those with Llama's."""
 
 
 def save_siblings(folder: Path) -> None:
     """Every class of every sibling, partitioned."""
     for number, (dense, auto_class) in enumerate(pair for pair in MODELS if pair[0] in SIBLINGS):
-        model = small_pad(dense, auto_class)
+        model = small_pad(dense, auto_class, moe_layers=[1] if number % 3 else None)
         granularity = ("element", "unit")[number % 2]
         partition(model, config=PartitionConfig(criterion="random", granularity=granularity), progress=False)
         set_apart(model).save_pretrained(folder / type(model).__name__)
 
 
 def compare_siblings(folder: Path) -> None:
-    """Every head of BERT's siblings, in tensor and in expert parallelism."""
+    """Every head of the other families with plans, in tensor and in expert parallelism."""
     for dense in SIBLINGS:
         for auto_class, model_class in family_of(dense).models.items():
             if auto_class == "AutoModel":  # some have one output alone; it is in every head

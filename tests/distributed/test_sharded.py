@@ -26,8 +26,8 @@ def test_every_head_gives_the_outputs_and_gradients_of_the_whole_model(forks: An
     run_group(forks, tmp_path, 2, sharded.together, sharded.compare_heads, tmp_path)
 
 
-def test_so_do_those_of_its_siblings(forks: Any, tmp_path: Path) -> None:
-    assert {"roberta", "electra"} <= set(sharded.SIBLINGS)
+def test_so_do_those_of_other_families_with_plans(forks: Any, tmp_path: Path) -> None:
+    assert {"roberta", "electra", "llama", "qwen3"} <= set(sharded.SIBLINGS)
     sharded.save_siblings(tmp_path)
     run_group(forks, tmp_path, 2, sharded.together, sharded.compare_siblings, tmp_path)
 

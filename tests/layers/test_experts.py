@@ -4,8 +4,11 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 from torch.utils.checkpoint import checkpoint
 
 from padnet_hf.layers.experts import BY_DEVICE, PADExperts
@@ -290,3 +293,45 @@ def test_backward_may_run_twice(form: str, implementation: str) -> None:
     first, second = (torch.autograd.grad(loss, parameters, retain_graph=True) for _ in range(2))
     for one, other in zip(first, second, strict=True):
         assert torch.equal(one, other)
+
+
+class _Reads(TorchDispatchMode):
+    """Which copies of some tensors (E, ...) any operation takes values of; views of them take none."""
+
+    def __init__(self, *copies: Tensor) -> None:
+        super().__init__()
+        self.copies, self.read = copies, set()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **kwargs or {})
+        views = {t.untyped_storage().data_ptr() for t in tree_leaves(result) if isinstance(t, Tensor)}
+        for given in tree_leaves((args, kwargs)):
+            if isinstance(given, Tensor) and given.untyped_storage().data_ptr() not in views:
+                for tensor in self.copies:
+                    if given.untyped_storage().data_ptr() == tensor.untyped_storage().data_ptr():
+                        size = tensor[0].numel()
+                        first = given.storage_offset() - tensor.storage_offset()
+                        self.read |= set(range(first // size, -(-(first + given.numel()) // size)))
+        return result
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_without_gradients_weights_of_experts_that_nobody_chose_are_not_touched(kind: str, form: str) -> None:
+    experts = make_experts(form, **KINDS[kind])
+    hidden, logits, _ = make_routing(3)
+    index, gates = torch.tensor([[2, 0], [0, 2], [2, 0]]), logits.softmax(dim=-1)
+    expected = experts(hidden, index, gates).detach()
+    matrices = [weight.dynamic for weight in (experts.weights.up, experts.weights.down) if weight.dynamic is not None]
+    with torch.no_grad(), _Reads(*matrices) as reads:
+        found = experts(hidden, index, gates)
+    torch.testing.assert_close(found, expected)
+    if form in ("fully dynamic", "unit"):  # the others' are put together of values, copy by copy
+        assert reads.read == {0, 2}
+    calls: list[Tensor] = []
+    linear = F.linear
+    with torch.no_grad(), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(F, "linear", lambda *args: calls.append(args[1]) or linear(*args))
+        experts(hidden, index, gates)
+    static = {"unit": 2, "static by element": 2, "static by unit": 2}.get(form, 0)
+    assert len(calls) == static + (0 if form.startswith("static") else 2 * 2)

@@ -57,3 +57,17 @@ def test_copies_that_are_equal_are_let_go_as_soon_as_they_are_compact(granularit
             convert(weight, _mask("some", granularity), granularity)
         assert [original.numel() for original in originals] == [0, 36]
     assert equal.num_dynamic_elements == different.num_dynamic_elements == 6
+
+
+@pytest.mark.parametrize("granularity", ["element", "unit"])
+@pytest.mark.parametrize("mask", ["none", "some"])
+def test_fresh_static_values_are_those_of_one_copy_and_in_memory_of_their_own(
+    granularity: Granularity, mask: str
+) -> None:
+    weight, chosen = _weight(False), _mask(mask, granularity)
+    copies = weight.dynamic.detach().clone()
+    with undone_on_error("fresh") as convert:
+        convert(weight, chosen, granularity)
+    static = ~(chosen if granularity == "element" else chosen.repeat_interleave(2))
+    assert torch.equal(weight.static.flatten(), copies[0].flatten()[static])
+    assert weight.static.untyped_storage().nbytes() == weight.static.numel() * 4

@@ -27,6 +27,7 @@ _TEXT |= {"max_position_embeddings": 64}
 _OFFSET = _TEXT | {"max_position_embeddings": 66, "type_vocab_size": 2}
 _RELATIVE = {"relative_attention": True, "position_buckets": 8, "pos_att_type": ["p2c", "c2p"], "type_vocab_size": 2}
 _SPECIAL = {"pad_token_id": 0, "bos_token_id": 1, "cls_token_id": 1, "eos_token_id": 2, "sep_token_id": 2}
+_CAUSAL = _TEXT | {"num_key_value_heads": 2, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
 _DISTILLED = {"dim": 32, "hidden_dim": 64, "n_layers": 2, "n_heads": 4}
 _VIT = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
 _RESNET = {"embedding_size": 8, "hidden_sizes": [16, 16, 24, 24], "depths": [1, 1, 2, 1], "layer_type": "basic"}
@@ -38,8 +39,12 @@ FIELDS: dict[str, dict[str, Any]] = {
     "deberta-v2": _TEXT | _RELATIVE | {"conv_kernel_size": 3},
     "distilbert": {"vocab_size": 99, "max_position_embeddings": 64} | _DISTILLED,
     "electra": _TEXT | {"embedding_size": 24},
+    "llama": _CAUSAL,
+    "mistral": _CAUSAL,
     "mobilenet_v2": {"depth_multiplier": 0.25, "min_depth": 8, "image_size": 32},
     "modernbert": _TEXT | _SPECIAL | {"local_attention": 8},
+    "qwen2": _CAUSAL,
+    "qwen3": _CAUSAL | {"head_dim": 8},
     "resnet": _RESNET | {"image_size": 32, "out_features": ["stage2", "stage3", "stage4"]},
     "roberta": _OFFSET,
     "vit": _VIT | {"image_size": 16, "patch_size": 4},

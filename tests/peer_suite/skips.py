@@ -35,6 +35,8 @@ _IMAGES = (*_CONVOLUTIONS, "PADViT")
 _EXPERTS = _but(*_CONVOLUTIONS)
 _GATHERS_BY_ITSELF = ("PADDebertaV2", *_CONVOLUTIONS)
 _NO_PLAN = ("PADAlbert", "PADDebertaV2", "PADDistilBert", "PADModernBert", *_IMAGES)
+_CAUSAL = ("PADLlama", "PADMistral", "PADQwen2", "PADQwen3")
+_WRITERS = tuple(f"{prefix}ForCausalLM" for prefix in _CAUSAL)
 _READ = "transformers' model reads its relative embeddings without calling their module, which no hook sees"
 
 OURS = (
@@ -50,6 +52,11 @@ OURS = (
     ),
     Skip(_READ, classes=("PADDebertaV2",), tests="test_cpu_offload"),
     Skip(_READ, classes=("PADDebertaV2",), tests="test_disk_offload_safetensors"),
+    Skip(
+        "transformers' tests of generation are not in its source distribution; tests/models/families has our own",
+        classes=_WRITERS,
+        tests="test_generation_tester_mixin_inheritance",
+    ),
     Skip("its checkpoint is a pickle, and PAD models load safetensors alone", tests="test_disk_offload_bin"),
 )
 """Tests whose assumptions are not true of a model."""
@@ -81,6 +88,8 @@ THEIRS = (
     Skip(_ALONE, "not composite"),
     Skip(_ALONE, "No subconfigs"),
     Skip(_ALONE, "does not support SDPA", _EXPERTS, "test_sdpa_can_dispatch_composite_models"),
+    Skip("not the head that writes", "No decoder-only language modeling head", _CAUSAL),
+    Skip("no encoder", "No sequence-to-sequence language modeling head", _CAUSAL),
     Skip("an encoder", "No decoder-only language modeling head"),
     Skip("an encoder", "No sequence-to-sequence language modeling head"),
     Skip("of rotary positions; looked for in the bare model", "no `base_model_class` defined"),
@@ -88,7 +97,9 @@ THEIRS = (
     Skip("positions are learned or relative, or there are none", "does not have RoPE", _but("PADModernBert")),
     Skip("positions are learned or relative, or there are none", "not support RoPE scaling", _but("PADModernBert")),
     Skip("positions are not rotary, or not those of images", "has no axial RoPE layer"),
-    Skip("the rotation is of whole heads", "does not have partial rope", ("PADModernBert",)),
+    Skip("the rotation is of whole heads", "does not have partial rope", ("PADModernBert", *_CAUSAL)),
+    Skip("which tokens see each other is said by one field, or by none", "not support sliding window mask", _CAUSAL),
+    Skip("transformers' forward of all families' heads names no attentions", "support output_attentions", _CAUSAL),
     Skip("every token sees every other", "not support sliding window mask", _but("PADModernBert", *_CONVOLUTIONS)),
     Skip("which tokens see each other is said in another field", "not support sliding window mask", ("PADModernBert",)),
     Skip("transformers resizes those of DistilBERT alone", "does not have position embeddings", _but("PADDistilBert")),

@@ -32,6 +32,7 @@ ATTRIBUTES: dict[str, dict[str, Any]] = {
 
 MIXINS: dict[str, tuple[type, ...]] = {
     "AutoBackbone": (BackboneTesterMixin,),
+    "AutoModelForCausalLM": (TrainingTesterMixin,),
     "AutoModelForMaskedLM": (TrainingTesterMixin,),  # which trains with tokens as labels
     "ViTModel": (WithMaskToken,),
 }

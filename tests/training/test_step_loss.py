@@ -9,13 +9,15 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel, Trainer, TrainingArguments
+from transformers import PreTrainedModel, Trainer, TrainingArguments
 
 from padnet_hf import PADTrainer
 from padnet_hf.models.known import KNOWN
-from tests.models.samples import classifier_of, inputs_of, labels_of, small_dense, small_pad
+from tests.models.samples import HEADS, classifier_of, inputs_of, labels_of, pad_class, small_dense, small_pad
 
 EXPERTS = [dense for dense in KNOWN if dense not in ("resnet", "mobilenet_v2")]
+CAUSAL = "AutoModelForCausalLM"
+CAUSAL_FAMILIES = [dense for dense, auto_class in HEADS if auto_class == CAUSAL]
 ROWS = 8
 
 
@@ -152,11 +154,67 @@ def test_the_stock_trainer_says_what_it_leaves_out(tmp_path: Path, caplog: pytes
         assert sum("the model has no labels" in message for message in caplog.messages) == said
 
 
-def test_losses_that_count_items_still_get_their_number(tmp_path: Path) -> None:
-    config = LlamaConfig(vocab_size=9, hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=2)
+@pytest.mark.parametrize(("dense", "auto_class"), HEADS, ids=[pad_class(*pair).__name__ for pair in HEADS])
+def test_a_model_says_whether_its_loss_is_divided_by_the_number_of_items(dense: str, auto_class: str) -> None:
+    """Losses over tokens are, if they take the number. Those of classifiers may be, but not for regression."""
+    model = small_pad(dense, auto_class)
+    if auto_class not in (CAUSAL, "AutoModelForMaskedLM"):
+        assert not model.accepts_loss_kwargs
+        return
+    batch = _rows(model)
+    if model.accepts_loss_kwargs:
+        assert model(**batch, num_items_in_batch=1000).loss < model(**batch).loss / 10
+    assert model.accepts_loss_kwargs == (auto_class == CAUSAL or dense == "modernbert")
+
+
+def test_trainers_count_items_for_losses_that_are_divided_by_them(tmp_path: Path) -> None:
     args = TrainingArguments(tmp_path, report_to="none", use_cpu=True)
-    assert PADTrainer(LlamaForCausalLM(config), args).model_accepts_loss_kwargs
+    for trainer_class in (Trainer, PADTrainer):
+        assert trainer_class(small_pad("llama", CAUSAL), args).model_accepts_loss_kwargs
+        assert not trainer_class(small_pad("bert", classifier_of("bert")), args).model_accepts_loss_kwargs
+    assert PADTrainer(small_dense("llama", CAUSAL), args).model_accepts_loss_kwargs
     assert not PADTrainer(small_dense("bert", classifier_of("bert")), args).model_accepts_loss_kwargs
+
+
+def _weighted(model: PreTrainedModel, batch_size: int, loss: Callable[[Any, Tensor], Tensor]) -> dict[str, Tensor]:
+    """The gradients of the mean of a loss over batches, each weighted by how many of its tokens are to be predicted."""
+    model = _without_statistics(copy.deepcopy(model)).train()
+    batch = _rows(model)
+    counted = (batch["labels"][:, 1:] != -100).sum()
+    for start in range(0, ROWS, batch_size):
+        part = {name: values[start : start + batch_size] for name, values in batch.items()}
+        share = (part["labels"][:, 1:] != -100).sum() / counted
+        (share * loss(model(**part), part["labels"])).backward()
+    return {name: torch.zeros_like(p) if p.grad is None else p.grad for name, p in model.named_parameters()}
+
+
+@pytest.mark.parametrize("batch_size", [8, 2])
+@pytest.mark.parametrize("coef", [0.0, 5.0])
+@pytest.mark.parametrize("trainer_class", [Trainer, PADTrainer])
+@pytest.mark.parametrize("dense", CAUSAL_FAMILIES)
+def test_tokens_of_accumulated_batches_count_alike_and_balance_losses_by_their_number(
+    dense: str, trainer_class: type[Trainer], coef: float, batch_size: int, tmp_path: Path
+) -> None:
+    model = small_pad(dense, CAUSAL, balance_loss_coef=coef)
+    lengths = (_rows(model)["labels"] != -100).sum(dim=1).view(-1, 2).sum(dim=1)
+    assert len(set(lengths.tolist())) > 1
+    step = _step(trainer_class, model, tmp_path, batch_size, train_sampling_strategy="sequential")
+    _assert_close(step, _weighted(model, batch_size, lambda output, _: output.task_loss + coef * output.balance_loss))
+    if not coef:
+        _assert_close(step, _gradients(model, lambda output, batch: output.loss))
+
+
+@pytest.mark.parametrize("trainer_class", [Trainer, PADTrainer])
+def test_smoothed_labels_of_language_models_are_of_the_next_token(trainer_class: type[Trainer], tmp_path: Path) -> None:
+    coef = 5.0 if trainer_class is PADTrainer else 0.0
+    model = small_pad("llama", CAUSAL, balance_loss_coef=coef)
+    options = {"label_smoothing_factor": 0.1, "train_sampling_strategy": "sequential"}
+
+    def expected(output: Any, labels: Tensor) -> Tensor:
+        counts = labels[:, 1:] != -100
+        return _smoothed(output.logits[:, :-1][counts], labels[:, 1:][counts]) + coef * output.balance_loss
+
+    _assert_close(_step(trainer_class, model, tmp_path, 2, **options), _weighted(model, 2, expected))
 
 
 def test_phi_alone_is_without_weight_decay_beside_what_usually_is(tmp_path: Path) -> None:

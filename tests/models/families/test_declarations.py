@@ -9,10 +9,10 @@ import pytest
 import torch
 import transformers
 from torch import nn
-from transformers import AutoConfig, AutoModelForSequenceClassification, BertConfig, BertModel, LlamaConfig
+from transformers import AutoConfig, AutoModelForSequenceClassification, BertConfig, BertModel, GPT2Config
 
 import padnet_hf
-from padnet_hf import FeedForward, PADNetError, make_dynamic, register_family
+from padnet_hf import FeedForward, PADNetError, PartitionConfig, make_dynamic, partition, register_family
 from padnet_hf.method.layer import pad_weights
 from padnet_hf.models.known import KNOWN, module_of
 from padnet_hf.models.moe_config import PADMoEConfig
@@ -57,11 +57,11 @@ def test_a_dense_model_becomes_its_counterpart(dense: str) -> None:
 def test_all_are_listed_and_others_refused_with_the_list() -> None:
     assert set(KNOWN) <= set(families())
     assert known_types() == sorted(families())
-    assert not has_family("llama")
+    assert not has_family("gpt2")
     with pytest.raises(
-        PADNetError, match=r"type 'llama' has no PAD model; dense models of type 'albert', 'bert', .*fam"
+        PADNetError, match=r"type 'gpt2' has no PAD model; dense models of type 'albert', 'bert', .*fam"
     ):
-        pad_class_for(LlamaConfig())
+        pad_class_for(GPT2Config())
 
 
 @every_family
@@ -239,3 +239,29 @@ def test_auto_classes_load_ours_by_name(dense: str, auto_class: str, tmp_path: P
     small_pad("roberta", "AutoModelForSequenceClassification").save_pretrained(tmp_path)
     loaded = AutoModelForSequenceClassification.from_pretrained(tmp_path)
     assert type(loaded).__name__ == "PADRobertaForSequenceClassification"
+
+
+@pytest.mark.parametrize("granularity", ["element", "unit"])
+@pytest.mark.parametrize(("values", "spread"), [("fresh", 1.0), ("mean", 0.5)])
+def test_static_values_of_a_new_model_are_spread_as_dense_ones_are_if_asked_for(
+    granularity: str, values: str, spread: float, tmp_path: Path
+) -> None:
+    """The mean of four copies drawn apart has half of their deviation."""
+    model = small_new("llama")
+    drawn = {name: weight.dynamic.detach().clone() for name, weight in pad_weights(model).items()}
+    config = PartitionConfig(criterion="random", granularity=granularity, static_values=values)
+    partition(model, None, config, progress=False)
+    assert model.config.partition["static_values"] == values
+    for name, weight in pad_weights(model).items():
+        if len(weight.shape) > 1:
+            expected = spread * drawn[name].std().item()
+            assert weight.static.std().item() == pytest.approx(expected, rel=0.1), name
+            assert weight.dynamic.std().item() == pytest.approx(drawn[name].std().item(), rel=0.1)
+    model.save_pretrained(tmp_path)
+    assert type(model).from_pretrained(tmp_path).config.partition["static_values"] == values
+
+
+def small_new(dense: str) -> Any:
+    """A bare model as it is initialised, of four copies drawn apart."""
+    torch.manual_seed(0)
+    return pad_class(dense, "AutoModel")(small_config(dense, hidden_size=64, intermediate_size=96, num_hidden_layers=1))

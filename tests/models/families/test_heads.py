@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from transformers import Cache
 
 from padnet_hf import PADNetError, PartitionConfig, partition
 from padnet_hf.layers.router import squared_variation
@@ -51,12 +52,20 @@ def test_the_stock_output_comes_first_with_the_stock_values(dense: str, auto_cla
     assert isinstance(found, type(expected))
     assert isinstance(found, RoutedOutput)
     for name, value in expected.items():
-        for one, other in zip(*((v,) if isinstance(v, Tensor) else v for v in (value, found[name])), strict=True):
+        for one, other in zip(tensors_of(value), tensors_of(found[name]), strict=True):
             torch.testing.assert_close(other, one, rtol=1e-4, atol=1e-5)
     as_tuple = model(**labelled(model), return_dict=False)
     assert type(as_tuple) is tuple
-    for one, other in zip(stock(**labelled(stock), return_dict=False), as_tuple, strict=False):
-        torch.testing.assert_close(other, one, rtol=1e-4, atol=1e-5)
+    for values in zip(stock(**labelled(stock), return_dict=False), as_tuple, strict=False):
+        for one, other in zip(*map(tensors_of, values), strict=True):
+            torch.testing.assert_close(other, one, rtol=1e-4, atol=1e-5)
+
+
+def tensors_of(value: Any) -> list[Tensor]:
+    """Of a tensor, of several, or of a cache."""
+    if isinstance(value, Cache):
+        return [tensor for layer in value.layers for tensor in (layer.keys, layer.values)]
+    return [value] if isinstance(value, Tensor) else list(value)
 
 
 def balance_by_loop(logits: Tensor, keep: Tensor, top_k: int) -> float:
