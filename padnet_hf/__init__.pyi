@@ -61,6 +61,22 @@ from .models.families.electra import (
     PADElectraForTokenClassification,
     PADElectraModel,
 )
+from .models.families.llama import (
+    PADLlamaConfig,
+    PADLlamaForCausalLM,
+    PADLlamaForQuestionAnswering,
+    PADLlamaForSequenceClassification,
+    PADLlamaForTokenClassification,
+    PADLlamaModel,
+)
+from .models.families.mistral import (
+    PADMistralConfig,
+    PADMistralForCausalLM,
+    PADMistralForQuestionAnswering,
+    PADMistralForSequenceClassification,
+    PADMistralForTokenClassification,
+    PADMistralModel,
+)
 from .models.families.mobilenet_v2 import (
     PADMobileNetV2Config,
     PADMobileNetV2ForImageClassification,
@@ -74,6 +90,22 @@ from .models.families.modernbert import (
     PADModernBertForSequenceClassification,
     PADModernBertForTokenClassification,
     PADModernBertModel,
+)
+from .models.families.qwen2 import (
+    PADQwen2Config,
+    PADQwen2ForCausalLM,
+    PADQwen2ForQuestionAnswering,
+    PADQwen2ForSequenceClassification,
+    PADQwen2ForTokenClassification,
+    PADQwen2Model,
+)
+from .models.families.qwen3 import (
+    PADQwen3Config,
+    PADQwen3ForCausalLM,
+    PADQwen3ForQuestionAnswering,
+    PADQwen3ForSequenceClassification,
+    PADQwen3ForTokenClassification,
+    PADQwen3Model,
 )
 from .models.families.resnet import (
     PADResNetBackbone,
@@ -168,6 +200,18 @@ __all__ = [
     "PADFeedForward",
     "PADKernelsConfig",
     "PADKernelsMixin",
+    "PADLlamaConfig",
+    "PADLlamaForCausalLM",
+    "PADLlamaForQuestionAnswering",
+    "PADLlamaForSequenceClassification",
+    "PADLlamaForTokenClassification",
+    "PADLlamaModel",
+    "PADMistralConfig",
+    "PADMistralForCausalLM",
+    "PADMistralForQuestionAnswering",
+    "PADMistralForSequenceClassification",
+    "PADMistralForTokenClassification",
+    "PADMistralModel",
     "PADMoEConfig",
     "PADMoEMixin",
     "PADMobileNetV2Config",
@@ -181,6 +225,18 @@ __all__ = [
     "PADModernBertForTokenClassification",
     "PADModernBertModel",
     "PADNetError",
+    "PADQwen2Config",
+    "PADQwen2ForCausalLM",
+    "PADQwen2ForQuestionAnswering",
+    "PADQwen2ForSequenceClassification",
+    "PADQwen2ForTokenClassification",
+    "PADQwen2Model",
+    "PADQwen3Config",
+    "PADQwen3ForCausalLM",
+    "PADQwen3ForQuestionAnswering",
+    "PADQwen3ForSequenceClassification",
+    "PADQwen3ForTokenClassification",
+    "PADQwen3Model",
     "PADResNetBackbone",
     "PADResNetConfig",
     "PADResNetForImageClassification",

@@ -3,6 +3,8 @@
 Axis letters: B batch, S sequence, C choices or channels.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -44,9 +46,12 @@ class _ImageGraph(_Graph):
 
 
 def named_tensors(output: ModelOutput) -> dict[str, Tensor]:
-    """A model's outputs by name; those that are several, feature maps for instance, with a number each."""
+    """A model's outputs by name; those that are several, feature maps for instance, with a number each.
+
+    Without the cache of a language model: a graph is for whole texts.
+    """
     found: dict[str, Tensor] = {}
-    for name, value in output.items():
+    for name, value in ((name, value) for name, value in output.items() if name != "past_key_values"):
         found |= {name: value} if isinstance(value, Tensor) else {f"{name}.{i}": part for i, part in enumerate(value)}
     return found
 
@@ -101,16 +106,27 @@ def exported_program(model: PreTrainedModel) -> tuple[ExportedProgram, list[str]
     """
     inputs = random_inputs(model, 2, 8)
     shapes = {name: _dynamic(model, tensor) for name, tensor in inputs.items()}
-    implementation = getattr(model.config, "_experts_implementation", None)
+    with _for_graphs(model), torch.no_grad():
+        graph = graph_of(model)
+        return torch.export.export(graph, (), inputs, dynamic_shapes=shapes), list(graph(**inputs))
+
+
+@contextmanager
+def _for_graphs(model: PreTrainedModel) -> Iterator[None]:
+    """The model computes in a way that graphs can hold, with the same outputs."""
+    config = model.config
+    implementation, use_cache = getattr(config, "_experts_implementation", None), getattr(config, "use_cache", None)
     if implementation is not None:
         model.set_experts_implementation("eager")  # grouped_mm has no counterpart in ONNX
+    if use_cache:
+        config.use_cache = False  # a cache's size depends on the length of the text
     try:
-        graph = graph_of(model)
-        with torch.no_grad():
-            return torch.export.export(graph, (), inputs, dynamic_shapes=shapes), list(graph(**inputs))
+        yield
     finally:
         if implementation is not None:
             model.set_experts_implementation(implementation)
+        if use_cache:
+            config.use_cache = use_cache
 
 
 def _dynamic(model: PreTrainedModel, tensor: Tensor) -> dict[int, Any]:

@@ -40,6 +40,7 @@ _FEATURES = {"AutoTokenizer": "feature-extraction", "AutoImageProcessor": "image
 """The task of a model without a head, by what prepares its inputs."""
 
 _PIPELINES = {
+    "AutoModelForCausalLM": "text-generation",
     "AutoModelForImageClassification": "image-classification",
     "AutoModelForMaskedLM": "fill-mask",
     "AutoModelForMultipleChoice": "multiple-choice",

@@ -98,5 +98,6 @@ class PADMoEConfig(PADConfigMixin):
         """transformers' tensor-parallel plan, of dense feed-forward layers too; None if the family has none."""
         seam, plan = self.seam, dict(self.seam.tp_plan)
         if plan and self.moe_layers is not None and len(set(self.moe_layers)) < self.num_hidden_layers:
-            plan |= {f"{seam.layers}.{seam.up}": "colwise", f"{seam.layers}.{seam.down}": "rowwise"}
+            plan |= {f"{seam.layers}.{path}": "colwise" for path in (seam.gate, seam.up) if path}
+            plan[f"{seam.layers}.{seam.down}"] = "rowwise"
         return plan or None

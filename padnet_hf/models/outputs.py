@@ -38,8 +38,18 @@ class PADModelOutputWithPoolingAndCrossAttentions(RoutedOutput, stock.BaseModelO
 
 
 @dataclass
+class PADModelOutputWithPast(RoutedOutput, stock.BaseModelOutputWithPast):
+    """BaseModelOutputWithPast with RoutedOutput."""
+
+
+@dataclass
 class PADModelOutputWithPastAndCrossAttentions(RoutedOutput, stock.BaseModelOutputWithPastAndCrossAttentions):
     """BaseModelOutputWithPastAndCrossAttentions with RoutedOutput."""
+
+
+@dataclass
+class PADCausalLMOutputWithPast(RoutedOutput, stock.CausalLMOutputWithPast):
+    """CausalLMOutputWithPast with RoutedOutput."""
 
 
 @dataclass
@@ -50,6 +60,11 @@ class PADMaskedLMOutput(RoutedOutput, stock.MaskedLMOutput):
 @dataclass
 class PADSequenceClassifierOutput(RoutedOutput, stock.SequenceClassifierOutput):
     """SequenceClassifierOutput with RoutedOutput."""
+
+
+@dataclass
+class PADSequenceClassifierOutputWithPast(RoutedOutput, stock.SequenceClassifierOutputWithPast):
+    """SequenceClassifierOutputWithPast with RoutedOutput."""
 
 
 @dataclass

@@ -54,11 +54,21 @@ class PADModelMixin(PADCheckpointMixin):
 
     def _make_dynamic(self) -> None:
         base = self.base_model
+        if base is not self and isinstance(base, PADModelMixin):  # the stock head has asked AutoModel for one
+            self._take_over(base)
+            return
         self._put_in(base)
         if base is not self:
             base.__class__ = self.config.models["AutoModel"]  # the stock head has built one of the stock class
             _CAN_RECORD_REGISTRY[base] = base._can_record_outputs  # which transformers keeps by the class
         self._make_room()
+
+    def _take_over(self, base: "PADModelMixin") -> None:
+        """Share one configuration with a bare PAD model, which has made a copy of its own if it is partitioned."""
+        own, self.config.partition = base.config, base.config.partition
+        for module in base.modules():
+            if getattr(module, "config", None) is own:
+                module.config = self.config
 
     @abstractmethod
     def _put_in(self, base: PreTrainedModel) -> None:

@@ -17,6 +17,8 @@ _TEXT |= {"max_position_embeddings": 20, "pad_token_id": 0}
 _OFFSET = _TEXT | {"max_position_embeddings": 22, "pad_token_id": 1, "type_vocab_size": 1}
 _EMBEDDED = _TEXT | {"embedding_size": 8}
 _RELATIVE = {"relative_attention": True, "position_buckets": 8, "pos_att_type": ["p2c", "c2p"], "conv_kernel_size": 3}
+_CAUSAL = _TEXT | {"num_key_value_heads": 1, "bos_token_id": 2, "eos_token_id": 3}
+_WINDOW = {"use_sliding_window": True, "sliding_window": 4, "max_window_layers": 1}
 _VIT = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2}
 _RESNET = {"embedding_size": 8, "hidden_sizes": [8, 16], "depths": [2, 1], "layer_type": "basic"}
 
@@ -33,10 +35,14 @@ FIELDS: dict[str, dict[str, Any]] = {
         "n_heads": 2,
     },
     "electra": _EMBEDDED,
+    "llama": _CAUSAL | {"mlp_bias": True},
+    "mistral": _CAUSAL | {"sliding_window": 4},
     "mobilenet_v2": {"depth_multiplier": 0.25, "image_size": 32, "min_depth": 8},
     "modernbert": _TEXT
     | {"mlp_dropout": 0.1, "local_attention": 4, "bos_token_id": 2, "eos_token_id": 3}
     | {"cls_token_id": 2, "sep_token_id": 3},
+    "qwen2": _CAUSAL | _WINDOW | {"tie_word_embeddings": True},
+    "qwen3": _CAUSAL | {"head_dim": 8},
     "resnet": _RESNET | {"image_size": 32},
     "roberta": _OFFSET,
     "vit": _VIT | {"image_size": 16, "patch_size": 4},
@@ -125,6 +131,8 @@ def labels_of(model: PreTrainedModel, inputs: dict[str, Tensor], seed: int = 2) 
         return {"labels": drawn(2, (len(first),))}
     if name.endswith("ForMaskedLM"):
         return {"labels": drawn(model.config.vocab_size, first.shape)}
+    if name.endswith("ForCausalLM"):
+        return {"labels": first.masked_fill(inputs["attention_mask"] == 0, -100)}
     if name.endswith("ForTokenClassification"):
         return {"labels": drawn(model.config.num_labels, first.shape)}
     return {"labels": drawn(model.config.num_labels, (len(first),))} if name.endswith("Classification") else {}
