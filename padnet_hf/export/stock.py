@@ -10,7 +10,6 @@ import torch
 from huggingface_hub import ModelCard, ModelCardData
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
-from transformers.initialization import no_init_weights
 
 from padnet_hf.errors import PADNetError
 from padnet_hf.export.stock_parts import parts_of
@@ -18,6 +17,7 @@ from padnet_hf.export.stock_targets import StockTarget, target_for
 from padnet_hf.hub.access import repository_name
 from padnet_hf.hub.model_card import CARD
 from padnet_hf.hub.whole_files import filled_whole, write_text
+from padnet_hf.models.building import without_values
 from padnet_hf.models.pad_model import PADModelMixin
 
 logger = logging.getLogger(__name__)
@@ -83,8 +83,8 @@ def to_stock(model: PADModelMixin, target: str | None = None) -> PreTrainedModel
     chosen = _target(model, target)
     parts = parts_of(model)
     chosen.check(model.config, parts)
-    with no_init_weights():
-        stock = chosen.model_class(chosen.config(model.config, parts)).to(model.dtype)
+    with without_values(model.dtype):
+        stock = chosen.model_class(chosen.config(model.config, parts))
     state: dict[str, Tensor] = {}
     layers = tuple(f"{model.base_model_prefix}.layers.{number}.mlp." for number in parts)
     for name, tensor in model.state_dict().items():
