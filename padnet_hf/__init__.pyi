@@ -3,6 +3,7 @@
 from .adapters.lora import lora_config
 from .adapters.sparse import AdapterSparsity, restore_masks, sparsify_adapter
 from .errors import PADNetError
+from .export.stock import export_stock, to_stock
 from .layers.dynamic_conv import PADDynamicConv2d
 from .layers.feed_forward import PADFeedForward
 from .layers.kernel_attention import register_attention
@@ -265,6 +266,7 @@ __all__ = [
     "RoutedOutput",
     "TemperatureCallback",
     "__version__",
+    "export_stock",
     "lora_config",
     "make_dynamic",
     "partition",
@@ -273,4 +275,5 @@ __all__ = [
     "register_family",
     "restore_masks",
     "sparsify_adapter",
+    "to_stock",
 ]

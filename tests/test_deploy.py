@@ -8,9 +8,11 @@ import pytest
 from transformers import BertTokenizer, ConvNextImageProcessorPil
 from typer.testing import CliRunner
 
+from padnet_hf import PartitionConfig, partition
 from padnet_hf.cli.app import app
 from tests.cli.samples import SPECIAL, WORDS
 from tests.export.models import small
+from tests.models.samples import small_pad
 
 TEXT = (Path(__file__).parents[1] / "docs" / "deploy.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```(bash|python)\n(.*?)```", TEXT, re.DOTALL)
@@ -18,7 +20,7 @@ BLOCKS = re.findall(r"```(bash|python)\n(.*?)```", TEXT, re.DOTALL)
 
 @pytest.fixture
 def checkpoints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """pad-bert and pad-resnet in the working folder."""
+    """pad-bert, pad-resnet and pad-llama in the working folder."""
     monkeypatch.chdir(tmp_path)
     words = {word: number for number, word in enumerate(SPECIAL + WORDS)}
     for name, case, processing in (
@@ -27,6 +29,10 @@ def checkpoints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     ):
         small(case).save_pretrained(name)
         processing.save_pretrained(name)
+    model = small_pad("llama", "AutoModelForCausalLM", mlp_bias=False)
+    partition(model, None, PartitionConfig(criterion="random", granularity="unit", scope="layer"), progress=False)
+    model.save_pretrained("pad-llama")
+    BertTokenizer(words).save_pretrained("pad-llama")
     return tmp_path
 
 
@@ -35,7 +41,7 @@ def checkpoints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_commands_and_snippets_run_one_after_the_other(checkpoints: Path) -> None:
     kinds = [kind for kind, _ in BLOCKS]
     assert kinds[0] == "bash"
-    assert kinds.count("python") == 5
+    assert kinds.count("python") == 6
     for kind, text in BLOCKS:
         if kind == "python":
             exec(compile(text, "docs/deploy.md", "exec"), {})
@@ -45,6 +51,13 @@ def test_commands_and_snippets_run_one_after_the_other(checkpoints: Path) -> Non
             assert program == "padnet"
             result = CliRunner().invoke(app, arguments, catch_exceptions=False)
             assert result.exit_code == 0, line
-    assert {"bert-onnx", "bert-int8", "bert-torch", "bert-onnx-18", "resnet-onnx"} <= {
-        p.name for p in checkpoints.iterdir()
-    }
+    assert {
+        "stock-llama",
+        "stock-llama-qwen",
+        "stock-again",
+        "bert-onnx",
+        "bert-int8",
+        "bert-torch",
+        "bert-onnx-18",
+        "resnet-onnx",
+    } <= {p.name for p in checkpoints.iterdir()}

@@ -218,22 +218,33 @@ def to_dense(source: Source, target: Target, overwrite: Overwrite = False) -> No
 def export_command(
     source: Source,
     target: Target,
-    format_: Annotated[str, typer.Option("--format", help="onnx, or torch for torch.export.")] = "onnx",
+    format_: Annotated[
+        str, typer.Option("--format", help="onnx, torch for torch.export, or transformers for a stock checkpoint.")
+    ] = "onnx",
+    architecture: Annotated[
+        str | None,
+        typer.Option(
+            "--target",
+            help="Of a language model: granitemoeshared, qwen2_moe or qwen3_next (the family's default).",
+        ),
+    ] = None,
     opset: Annotated[int, typer.Option(help="Version of ONNX's operators, 18 to 23.")] = 21,
     quantize: Annotated[str | None, typer.Option(help="int8: weights of a quarter of the size.")] = None,
     as_json: AsJSON = False,
 ) -> None:
-    """Write a network as one graph that runs without this package, checked against the network itself.
+    """Write a network as what runs without this package, checked against the network itself.
+
+    One graph (onnx, torch), or a stock checkpoint of a language model (transformers).
 
     Example: `padnet export pad-bert bert-onnx --format onnx --quantize int8`
     """
     from padnet_hf.cli.converting import export
 
-    report = export(source, target, format_, opset, quantize)
+    report = export(source, target, format_, opset, quantize, architecture)
     if as_json:
         _print_json(report.to_dict())
     else:
-        console.print(f"{target / report.file}: {report}", markup=False)
+        console.print(f"{target / getattr(report, 'file', '')}: {report}", markup=False)
 
 
 @app.command()

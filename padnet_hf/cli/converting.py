@@ -11,6 +11,7 @@ from transformers.utils import CONFIG_NAME
 
 from padnet_hf.errors import PADNetError
 from padnet_hf.export.exporting import ExportReport, check_export, export_model
+from padnet_hf.export.stock import StockReport, check_stock_folder, export_stock
 from padnet_hf.hub.code_shim import SHIM_MODULE
 from padnet_hf.hub.inspection import read_config
 from padnet_hf.hub.model_card import CARD, PICTURE, auto_class_of
@@ -25,6 +26,9 @@ from padnet_hf.models.pad_model import PADModelMixin
 from padnet_hf.models.registry import pad_class_for
 
 logger = logging.getLogger(__name__)
+
+STOCK = "transformers"
+"""The format of a stock checkpoint, beside those of graphs."""
 
 _REMEDY = "give a folder with config.json and model.safetensors, or the name of such a repository on the Hub"
 
@@ -86,8 +90,22 @@ def make_dense(source: str, target: Path) -> PreTrainedModel:
     return dense
 
 
-def export(source: str, target: Path, format: str, opset: int, quantize: str | None) -> ExportReport:
-    """The graph of a PAD checkpoint with what prepares its inputs; in float32, whatever it was saved in."""
+def export(
+    source: str, target: Path, format: str, opset: int, quantize: str | None, architecture: str | None
+) -> ExportReport | StockReport:
+    """A PAD checkpoint as something that is served without this package, with what prepares its inputs.
+
+    The graph of a model is in float32, whatever it was saved in; a stock checkpoint keeps its precision.
+    """
+    if format == STOCK:
+        if quantize:
+            raise PADNetError(f"--quantize {quantize} is for --format onnx: leave it out for {STOCK}.")
+        check_stock_folder(target)
+        model = load(source)
+        processing = _processing(type(model.config).processing_class, source)
+        return export_stock(model, target, architecture, processing_class=processing)
+    if architecture:
+        raise PADNetError(f"--target {architecture} is for --format {STOCK}: add that, or leave it out.")
     check_export(target, format, opset, quantize)
     model = load(source)
     processing = _processing(type(model.config).processing_class, source)

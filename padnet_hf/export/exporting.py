@@ -116,7 +116,9 @@ def export_model(
 def check_export(target: Path, format: str, opset: int = OPSET, quantize: str | None = None) -> None:
     """Raise PADNetError for what no model can be exported to, before one is loaded."""
     if format not in FORMATS:
-        raise PADNetError(f"the format is {format!r}, but must be one of {', '.join(FORMATS)}.")
+        raise PADNetError(
+            f"the format is {format!r}, but must be one of {', '.join(FORMATS)} (the command: or transformers)."
+        )
     if quantize not in _TOLERANCE:
         raise PADNetError(f"quantize is {quantize!r}, but must be 'int8', or left out for weights as they are.")
     if target.exists() and (not target.is_dir() or any(target.iterdir())):

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoConfig, PreTrainedModel
 from transformers.configuration_utils import PreTrainedConfig
-from transformers.initialization import copy_, no_init_weights, zeros_
+from transformers.initialization import copy_, zeros_
 from transformers.utils.output_capturing import _CAN_RECORD_REGISTRY
 
 from padnet_hf.errors import PADCheckpointError, PADNetError
@@ -20,6 +20,7 @@ from padnet_hf.method.packing import first_positions
 from padnet_hf.method.report import PartitionReport, report
 from padnet_hf.method.weight import PADWeight
 from padnet_hf.method.work import count_work
+from padnet_hf.models.building import without_values
 from padnet_hf.models.checkpoint import PADCheckpointMixin
 from padnet_hf.models.loss_items import divides_by_items
 from padnet_hf.models.pad_config import image_shape
@@ -178,14 +179,18 @@ class PADModelMixin(PADCheckpointMixin):
         name = dense.name_or_path if isinstance(dense, PreTrainedModel) else dense
         target = cls.config_class.from_dense(stock, **{"base_model": repository_name(name)} | config)
         source = cls._load_dense(dense, target)
-        with no_init_weights():  # every value but the routers' is loaded
-            model = cls(target).to(source.dtype)
+        with without_values(source.dtype):  # all but the routers' are loaded
+            model = cls(target)
+        state, device = source.state_dict(), source.device
+        if source is not dense:  # nobody else has it: its values are held by their names alone from here on
+            for parameter in source.parameters():
+                parameter.data = parameter.new_empty(0)
+        load_copies(model, state, target.seam, use_up=source is not dense)
         model.tie_weights()
-        load_copies(model, source.state_dict(), target.seam)
         for layer in pad_layers(model).values():  # what routes is new; children first, as transformers does it
             layer.apply(lambda module: None if isinstance(module, PADWeight) else model._init_weights(module))
         _copy_generation_config(source, model)
-        return model.to(source.device).train(source.training)
+        return model.to(device).train(source.training)
 
     @classmethod
     def _load_dense(cls, dense: PreTrainedModel | str | PathLike[str], config: PreTrainedConfig) -> PreTrainedModel:
@@ -217,8 +222,10 @@ class PADModelMixin(PADCheckpointMixin):
         the copies have not been trained apart yet.
         """
         state = merged_state(self, self.config.seam)
-        dense = self.dense_class(self.config.to_dense()).to(self.dtype)
+        with without_values(self.dtype):
+            dense = self.dense_class(self.config.to_dense())
         dense.load_state_dict(state)
+        dense.tie_weights()
         _copy_generation_config(self, dense)
         return dense.to(self.device).train(self.training)
 

@@ -1,7 +1,5 @@
 """Upcycling: from the weights of a dense model to E copies of them, and back where the copies agree."""
 
-from collections.abc import Mapping
-
 import torch
 from torch import Tensor, nn
 
@@ -20,15 +18,18 @@ def dense_sources(model: nn.Module, seam: Seam) -> dict[str, tuple[str, ...]]:
 
 
 @torch.no_grad()
-def load_copies(model: nn.Module, dense: Mapping[str, Tensor], seam: Seam) -> None:
+def load_copies(model: nn.Module, dense: dict[str, Tensor], seam: Seam, *, use_up: bool = False) -> None:
     """Fill a fully dynamic model from a dense state dict: PADWeights get E copies, all else the same value.
 
-    What exists only to route is left as it is. Raises PADNetError if a weight is missing or of another shape.
+    What exists only to route is left as it is. With `use_up` the dense tensors leave the dictionary: those that are
+    copied when they are, so that both models never exist together, and the others become the model's own.
+    Raises PADNetError if a weight is missing or of another shape.
     """
-    remaining, sources = dict(dense), dense_sources(model, seam)
+    remaining, sources = dense if use_up else dict(dense), dense_sources(model, seam)
     for name, weight in pad_weights(model).items():
         missing = [key for key in sources[name] if key not in remaining]
-        found = None if missing else torch.cat([remaining.pop(key) for key in sources[name]])
+        parts = [] if missing else [remaining.pop(key) for key in sources[name]]
+        found = None if missing else torch.cat(parts)
         if found is None or found.shape != weight.shape:
             what = "missing" if found is None else f"of shape {tuple(found.shape)}"
             raise PADNetError(
@@ -36,7 +37,8 @@ def load_copies(model: nn.Module, dense: Mapping[str, Tensor], seam: Seam) -> No
                 f"{tuple(weight.shape)}."
             )
         weight.dynamic.copy_(found.expand_as(weight.dynamic))
-    missing, unexpected = model.load_state_dict(remaining, strict=False)
+        del parts, found
+    missing, unexpected = model.load_state_dict(remaining, strict=False, assign=use_up)
     missing = set(missing) - _own_parameters(model)
     if missing or unexpected:
         raise PADNetError(

@@ -7,10 +7,16 @@ from pathlib import Path
 import onnxruntime
 import pytest
 import torch
-from transformers import AutoModelForImageClassification, AutoModelForSequenceClassification, AutoTokenizer
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForImageClassification,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+)
 
-from padnet_hf import PADNetError
+from padnet_hf import PADNetError, PartitionConfig, partition
 from tests.cli.samples import Padnet
+from tests.models.samples import small_pad
 
 SENTENCES = ["a fine film", "the plot", "a very very bad film"]
 
@@ -77,3 +83,31 @@ def test_a_dense_checkpoint_and_a_folder_in_use_are_refused(
     assert not (tmp_path / "out").exists()
     with pytest.raises(PADNetError, match="is there already, and not empty"):
         padnet("export", partitioned_folders["bert"], dense_folders["bert"])
+
+
+def test_a_language_model_becomes_a_stock_checkpoint(padnet: Padnet, tmp_path: Path) -> None:
+    fields = {"mlp_bias": False, "max_position_embeddings": 64}
+    model = small_pad("llama", "AutoModelForCausalLM", **fields)
+    partition(model, None, PartitionConfig(criterion="random", granularity="unit", scope="layer"), progress=False)
+    model.save_pretrained(tmp_path / "pad")
+    argv = ("export", tmp_path / "pad", tmp_path / "stock", "--format", "transformers", "--target", "qwen2_moe")
+    assert padnet(*argv).startswith(f"{tmp_path / 'stock'}: Qwen2MoeForCausalLM, ")
+    stock = AutoModelForCausalLM.from_pretrained(tmp_path / "stock")
+    ids = torch.arange(20).view(2, 10)
+    with torch.no_grad():
+        torch.testing.assert_close(stock(ids).logits, model(ids).logits, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--format", "transformers", "--quantize", "int8"), "--quantize int8 is for --format onnx"),
+        (("--target", "qwen2_moe"), "--target qwen2_moe is for --format transformers"),
+        (("--format", "gguf"), "must be one of onnx, torch"),
+    ],
+)
+def test_options_of_another_format_are_refused(
+    padnet: Padnet, options: tuple[str, ...], message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(PADNetError, match=message):
+        padnet("export", tmp_path / "not there", tmp_path / "out", *options)
