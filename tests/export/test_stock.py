@@ -166,7 +166,7 @@ REFUSED = [
     ("llama", "element", {}, None, "partitioned by element.*--granularity unit"),
     ("llama", "unit", {"mlp_bias": True}, None, "has biases, but the experts of stock language models"),
     ("llama", "unit", {"attention_bias": True}, None, "biases in its attention's output"),
-    ("llama", "unit", {"head_dim": 12}, None, r"heads of 12 where hidden_size / num_attention_heads is 8"),
+    ("llama", "unit", {"head_dim": 12}, None, r"heads of 12 where hidden_size / num_attention_heads is 4"),
     ("llama", "unit", {"moe_layers": [1]}, None, "1 of whose 2 layers are dense.*--target qwen2_moe"),
     (
         "llama",
