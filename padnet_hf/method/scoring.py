@@ -97,14 +97,16 @@ def score_parameters(
     scores are of another shape, or not finite.
     """
     if not criterion.needs_gradients:
-        copies = [as_copies(parameter.detach()) for parameter in parameters]
-        scores = [_score(criterion, values, None, generator) for values in copies]
-        if not _are_finite(scores):
-            raise PADNetError(
-                f"scores of the criterion {criterion.name!r} are not finite: are all weights? Load the model again, or "
-                "correct the criterion."
-            )
-        return [reduce(number, score) for number, score in enumerate(scores)]
+        totals = []
+        for number, parameter in enumerate(parameters):  # each reduced before the next one takes memory
+            score = _score(criterion, as_copies(parameter.detach()), None, generator)
+            if not _are_finite([score]):
+                raise PADNetError(
+                    f"scores of the criterion {criterion.name!r} are not finite: are all weights? Load the model "
+                    "again, or correct the criterion."
+                )
+            totals.append(reduce(number, score))
+        return totals
     numbers = {parameter: number for number, parameter in enumerate(parameters)}
     # One parameter after the other: a process without batches needs its zeros in the candidates' shape too.
     totals = {p: reduce(n, torch.zeros(as_copies(p).shape[1:], device=p.device)) for p, n in numbers.items()}
