@@ -45,7 +45,7 @@ vision: $(INSTALLED) $(VENV)/.data-vision ## run the vision example on its embed
 
 # The text is the source of Python's standard library, so that nothing is fetched.
 lm: $(INSTALLED) ## train a small language model on Python's standard library, dense and partitioned; ARGS="--max_steps 20" shortens it
-	HF_HUB_OFFLINE=1 $(BIN)/python examples/language_modeling/stdlib_demo.py $(LM_ARGS) $(ARGS)
+	HF_HUB_OFFLINE=$(HF_HUB_OFFLINE) $(BIN)/python examples/language_modeling/stdlib_demo.py $(LM_ARGS) $(ARGS)
 
 # A process for every core, each with one thread: the models are small, and more threads would get in each other's way.
 test: $(INSTALLED) $(DATA) ## run the tests, all but the slow ones
