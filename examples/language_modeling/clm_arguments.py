@@ -1,7 +1,7 @@
 """What can be asked of run_clm.py: the options, their defaults and the checks that need no data."""
 
 from dataclasses import asdict, dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from transformers import TrainingArguments
@@ -61,8 +61,11 @@ class PADArguments(ExpertOptions):
     """Which network: dense with neither --use_pad nor --use_moe."""
 
     use_moe: bool = option("Train a fully dynamic network (mixture of experts).", False)
+    imp_scope: Literal["global", "layer"] | None = option("Share reached over all layers or in each (layer).")
 
     dynamic_option: ClassVar[str] = "use_moe"
+    # stock architectures have experts of the same size in all layers
+    partition_defaults: ClassVar[dict[str, Any]] = {"scope": "layer"}
 
 
 Arguments = tuple[ModelArguments, DataArguments, LoraOptions, PADArguments, TrainingArguments]

@@ -50,6 +50,11 @@ def test_what_decides_the_result_is_recorded_and_the_rest_is_not() -> None:
     assert not {"overwrite_output_dir", "output_dir", "cache_dir"} & set(options)
 
 
+def test_every_layer_keeps_the_same_share_as_stock_architectures_need() -> None:
+    assert recorded(f"{TEXT} --use_pad")["imp_scope"] == "layer"
+    assert recorded(f"{TEXT} --use_pad --imp_scope global")["imp_scope"] == "global"
+
+
 def test_text_that_is_trained_on_or_not_makes_another_run() -> None:
     assert recorded(TEXT)["validation_split_percentage"] == 5.0
     assert recorded(f"{TEXT} --validation_file v.txt")["validation_split_percentage"] == 0.0
