@@ -34,9 +34,9 @@ class Blocks(Dataset):
     @classmethod
     def of(cls, blocks: Iterable[Block], length: int) -> Self:
         """Blocks of `length` tokens each; there may be none."""
-        found = list(blocks)
-        ids = np.array([block.ids for block in found], dtype=np.int32).reshape(-1, length)
-        return cls(ids, np.array([block.num_bytes for block in found], dtype=np.int64))
+        found = [(np.array(block.ids, dtype=np.int32), block.num_bytes) for block in blocks]
+        ids = np.stack([ids for ids, _ in found]) if found else np.empty((0, length), dtype=np.int32)
+        return cls(ids, np.array([num_bytes for _, num_bytes in found], dtype=np.int64))
 
     def __len__(self) -> int:
         return len(self.ids)

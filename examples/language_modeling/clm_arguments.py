@@ -20,6 +20,9 @@ TRAINING_DEFAULTS = {
 }
 """Where this script's defaults differ from those of TrainingArguments."""
 
+MEASURES = ("perplexity", "bits_per_byte")
+"""What is measured on held-out text, beside the loss; all are the better, the smaller they are."""
+
 SHORTEST_BLOCK = 2
 _SOURCES = ("model_name_or_path", "model_type", "config_name")
 
@@ -79,6 +82,8 @@ def parse(argv: list[str] | None) -> Arguments:
     model, data, _, _, training = arguments
     if training.do_predict:
         raise PADNetError("--do_predict has no effect on a language model: leave it out, and write text with generate")
+    if (training.metric_for_best_model or "").removeprefix("eval_") in MEASURES:
+        training.greater_is_better = False  # the Trainer takes whatever is no loss for the better, the greater it is
     _check_model(model, training)
     _check_text(data)
     _check_numbers(data)

@@ -17,13 +17,12 @@ from transformers import (
 )
 
 from blocks import Blocks
+from clm_arguments import MEASURES
 from padnet_hf import PADTrainer, PartitionConfig
 from padnet_hf.jobs.columns import Columns
 from padnet_hf.jobs.rehearsal import ready
 from padnet_hf.jobs.run_request import check_measured
 from padnet_hf.jobs.trainer_steps import record
-
-MEASURES = ("perplexity", "bits_per_byte")
 
 
 @dataclass

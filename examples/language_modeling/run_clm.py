@@ -14,7 +14,7 @@ from typing import Any
 
 from transformers import set_seed
 
-from clm_arguments import Arguments, parse, recorded_options
+from clm_arguments import MEASURES, Arguments, parse, recorded_options
 from clm_data import load_corpus, read_blocks, stream_blocks
 from clm_model import (
     AUTO_CLASS,
@@ -27,7 +27,7 @@ from clm_model import (
     model_source,
     new_config,
 )
-from clm_trainer import MEASURES, Job, build_trainer, evaluate
+from clm_trainer import Job, build_trainer, evaluate
 from padnet_hf import PartitionConfig
 from padnet_hf.jobs.adapting import make_config
 from padnet_hf.jobs.closing import close

@@ -81,6 +81,25 @@ def test_what_is_measured_does_not_depend_on_the_loss_or_the_batches(run: Run, t
     assert smoothed["eval_bits_per_byte"] == pytest.approx(plain["eval_bits_per_byte"], rel=1e-6)
 
 
+def test_the_best_model_is_that_of_the_smallest_perplexity(run: Run, text_file: str, tmp_path: Path) -> None:
+    evaluated = [
+        "--eval_strategy",
+        "steps",
+        "--eval_steps",
+        "1",
+        "--save_steps",
+        "1",
+        "--load_best_model_at_end",
+        "True",
+    ]
+    evaluated += ["--metric_for_best_model", "perplexity", "--learning_rate", "0.3", "--max_grad_norm", "0"]
+    run("--train_file", text_file, "--do_train", "--do_eval", "--max_steps", "3", *evaluated)
+    state = json.loads((tmp_path / "out" / "trainer_state.json").read_text())
+    assert state["best_metric"] == min(
+        entry["eval_perplexity"] for entry in state["log_history"] if "eval_perplexity" in entry
+    )
+
+
 def test_a_run_that_was_interrupted_ends_bit_equal(run: Run, text_file: str, tmp_path: Path) -> None:
     options = [*VARIANTS["partitioned"], "--train_file", text_file, "--do_train", "--do_eval", "--save_steps", "3"]
     options += ["--gradient_accumulation_steps", "2", "--max_steps", "6", "--lr_scheduler_type", "constant"]
