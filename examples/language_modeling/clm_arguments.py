@@ -1,6 +1,6 @@
 """What can be asked of run_clm.py: the options, their defaults and the checks that need no data."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -11,7 +11,7 @@ from padnet_hf.jobs.command_line import option, parse_options
 from padnet_hf.jobs.layer_options import ExpertOptions
 from padnet_hf.jobs.lora_options import LoraOptions
 from padnet_hf.jobs.networks import experts_options
-from padnet_hf.jobs.partition_options import partition_options
+from padnet_hf.jobs.partition_options import partition_config, partition_options
 from padnet_hf.jobs.run_request import recorded_options as recorded
 
 TRAINING_DEFAULTS = {
@@ -150,6 +150,14 @@ def _check_streaming(data: DataArguments, training: TrainingArguments) -> None:
         )
     if training.do_eval and data.dataset_name and data.max_eval_samples is None:
         raise PADNetError("--streaming would read the whole data set to measure on it: add --max_eval_samples")
+
+
+def asked_partition(model: ModelArguments, pad: PADArguments, seed: int) -> PartitionConfig | None:
+    """The partition asked for, None without --use_pad; of a new model the mean of copies would be too small a draw."""
+    partition = partition_config(pad, seed)
+    if partition is None or model.model_name_or_path:
+        return partition
+    return replace(partition, static_values="fresh")
 
 
 def recorded_options(

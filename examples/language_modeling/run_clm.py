@@ -14,7 +14,7 @@ from typing import Any
 
 from transformers import set_seed
 
-from clm_arguments import MEASURES, Arguments, parse, recorded_options
+from clm_arguments import MEASURES, Arguments, asked_partition, parse, recorded_options
 from clm_data import load_corpus, read_blocks, stream_blocks
 from clm_model import (
     AUTO_CLASS,
@@ -34,7 +34,7 @@ from padnet_hf.jobs.closing import close
 from padnet_hf.jobs.command_line import run_command
 from padnet_hf.jobs.lora_options import adapter_options
 from padnet_hf.jobs.networks import check_adapter, variant_of
-from padnet_hf.jobs.partition_options import makes_model, partition_config
+from padnet_hf.jobs.partition_options import makes_model
 from padnet_hf.jobs.run_request import check_run, roles_of
 from padnet_hf.jobs.run_steps import run_steps
 from padnet_hf.jobs.sharing import share
@@ -48,8 +48,8 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
     Raises PADNetError for any mistake in them, before anything slow is done or anything is written.
     """
     arguments = parse(argv)
-    _, data, lora, pad, training = arguments
-    partition = partition_config(pad, training.seed)
+    model, data, lora, pad, training = arguments
+    partition = asked_partition(model, pad, training.seed)
     adapter = adapter_options(lora, partition, training)
     options = recorded_options(arguments, partition, adapter)
     making = makes_model(pad, training)

@@ -116,15 +116,19 @@ def test_a_new_model_has_the_shape_asked_for_and_the_tokenizers_words(
     variant: str, run: Run, text_file: str, tokenizer_folder: str, tmp_path: Path
 ) -> None:
     shape = "hidden_size=24,intermediate_size=32,num_hidden_layers=1,num_attention_heads=2,tie_word_embeddings=true"
-    run(
+    options = [
         "--model_type", "llama", "--config_overrides", f"{shape},max_position_embeddings=48", "--tokenizer_name",
-        tokenizer_folder, *VARIANTS[variant], "--train_file", text_file, "--do_train", "--max_steps", "2",
-    )  # fmt: skip
+        tokenizer_folder, *VARIANTS[variant], "--train_file", text_file, "--do_train", "--save_steps", "1",
+    ]  # fmt: skip
+    run(*options, "--max_steps", "1")
+    run(*options, "--max_steps", "2", "--resume_from_checkpoint", "last")
     model = AutoModelForCausalLM.from_pretrained(tmp_path / "out")
     config = model.config
     assert (config.hidden_size, config.head_dim, config.num_key_value_heads) == (24, 12, 2)
     assert (config.max_position_embeddings, config.tie_word_embeddings) == (48, True)
     assert (config.vocab_size, config.eos_token_id) == (300, 0)
+    if variant == "partitioned":  # static values are a draw like all others, and not the mean of some
+        assert config.partition["static_values"] == "fresh"
     for weight in pad_weights(model).values():  # copies of a model that learned nothing yet are drawn apart
         assert not torch.equal(weight.dynamic[0], weight.dynamic[1])
 
