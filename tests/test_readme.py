@@ -33,6 +33,8 @@ RUN_BY_CI = {
     "make test",
     'pip install -c constraints.txt -e ".[examples,plots]"',
 }
+NOT_RUN = {"vllm serve runs/clm-stock"}
+"""The README says so: vLLM is no dependency."""
 
 
 def test_python_snippets_run_one_after_the_other(minilm_folder: str, tmp_path: Path, hub: SimulatedHub) -> None:
@@ -59,7 +61,7 @@ def run(command: str | list[str], folder: Path, hub: SimulatedHub) -> None:
 def test_padnet_commands_run_one_after_the_other(minilm_folder: str, tmp_path: Path, hub: SimulatedHub) -> None:
     (tmp_path / "bert-base-uncased").symlink_to(minilm_folder)
     (tmp_path / "reviews.csv").write_text("text,label\na fine film,1\nno,0\n", encoding="utf-8")
-    commands = [line for line in COMMANDS if line.startswith("padnet ")]
+    commands = [line for line in COMMANDS if line.startswith("padnet ") and "runs/" not in line]
     assert len(commands) >= 6
     for command in commands:
         run(command, tmp_path, hub)
@@ -144,11 +146,22 @@ def test_language_model_commands_run(command: str, tmp_path: Path) -> None:
     folder = tmp_path / arguments[arguments.index("--output_dir") + 1]
     assert (folder / "model.safetensors").exists()
     assert str(folder.relative_to(tmp_path)) in result.stdout  # the line that loads it
+    (export,) = [line for line in COMMANDS if line.startswith(f"padnet export {folder.relative_to(tmp_path)} ")]
+    done = subprocess.run(
+        [str(Path(sys.executable).parent / "padnet"), *shlex.split(export)[1:]], cwd=tmp_path, capture_output=True,
+        text=True, check=False, env=os.environ,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    complete = [sys.executable, str(ROOT / "examples" / "language_modeling" / "complete.py")]
+    done = subprocess.run(
+        [*complete, shlex.split(export)[3], "def "], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.stdout.startswith("def "), done.stderr
 
 
 def test_no_command_goes_untested() -> None:
     tested = ("run_glue.py", "run_clm.py", "run_image_classification.py", "padnet ")
-    assert {command for command in COMMANDS if not any(name in command for name in tested)} == RUN_BY_CI
+    assert {command for command in COMMANDS if not any(name in command for name in tested)} == RUN_BY_CI | NOT_RUN
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     for target in re.findall(r"`make ([a-z-]+)`", README):
         assert f"\n{target}:" in makefile, target

@@ -1,16 +1,21 @@
 """A language model of Python's standard library, dense and partitioned, side by side: what `make lm` runs.
 
 The library's source is the text. A tokenizer is trained on it, and a small dense Llama from scratch. That one is then
-trained on twice with the same data: as it is, and as a partially dynamic mixture of experts. Every training is a run of
-run_clm.py in a folder of its own. README.md beside this file has more.
+trained on twice with the same data: as it is, and as a partially dynamic mixture of experts, which leaves as a stock
+checkpoint. Every training is a run of run_clm.py in a folder of its own. README.md beside this file has more.
 """
 
 import json
 import logging
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+
+from padnet_hf.export.stock import export_stock
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import run_clm
 from byte_bpe import train_tokenizer
@@ -30,9 +35,9 @@ from stdlib_text import write_splits
 
 logger = logging.getLogger("stdlib_demo")
 
-TEXT, TOKENIZER, DENSE, DENSE_ON, PAD = FOLDERS = ("text", "tokenizer", "dense", "dense_on", "pad")
+TEXT, TOKENIZER, DENSE, DENSE_ON, PAD, STOCK = FOLDERS = ("text", "tokenizer", "dense", "dense_on", "pad", "stock")
 PARTITION = ("--use_pad", "--granularity", "unit", "--dynamic_ratio", "0.5", "--num_experts", "8",
-             "--num_experts_per_tok", "2", "--imp_batches", "4")  # fmt: skip
+             "--num_experts_per_tok", "2", "--imp_batches", "8")  # fmt: skip
 _SAY_NOTHING = ("output_dir", "overwrite_output_dir", "resume_from_checkpoint")
 _MARK = "eval_results.json"
 """What run_clm.py writes when a model is trained, saved and measured."""
@@ -45,7 +50,7 @@ class DemoArguments:
     output_dir: str = option("Folder of all stages.", "runs/lm")
     overwrite_output_dir: bool = option("Remove an earlier run from --output_dir first.", False)
     resume_from_checkpoint: str | None = option("`last` goes on with the stage, and the step, that was interrupted.")
-    max_steps: int = option("Steps of the dense model from scratch.", 350)
+    max_steps: int = option("Steps of the dense model from scratch.", 600)
     more_steps: int | None = option("Steps of both models after that (a third of --max_steps).")
     vocab_size: int = option("Words of the tokenizer.", 4096)
     block_size: int = option("Tokens of a block, and positions of the model.", 256)
@@ -77,6 +82,7 @@ def main(argv: list[str] | None = None) -> None:
     _train(options, folder / PAD, more, "1e-3", 2, *start, *PARTITION)
     rows = {f"dense, {options.max_steps} steps": folder / DENSE, f"dense, {more} more": folder / DENSE_ON}
     print_comparison(rows | {f"partitioned, {more} more": folder / PAD})
+    _export(folder / PAD, folder / STOCK)
 
 
 def _check(options: DemoArguments) -> None:
@@ -121,7 +127,8 @@ def _train(options: DemoArguments, folder: Path, steps: int, rate: str, seed: in
     data = ["--train_file", str(text / "train.jsonl"), "--validation_file", str(text / "validation.jsonl")]
     data += ["--text_column", "text", "--block_size", str(options.block_size)]
     data += ["--max_eval_samples", str(options.max_eval_samples)]
-    schedule = ["--max_steps", str(steps), "--learning_rate", rate, "--warmup_steps", str(max(1, steps // 10))]
+    schedule = ["--per_device_train_batch_size", "4", "--max_steps", str(steps), "--learning_rate", rate]
+    schedule += ["--warmup_steps", str(max(1, steps // 10))]
     schedule += ["--lr_scheduler_type", "cosine", "--weight_decay", "0.1", "--adam_beta2", "0.95", "--seed", str(seed)]
     keep = ["--output_dir", str(folder), "--save_steps", "100", "--save_total_limit", "1"]
     if any(lacking(checkpoint) is None for checkpoint in folder.glob("checkpoint-*")):
@@ -129,6 +136,17 @@ def _train(options: DemoArguments, folder: Path, steps: int, rate: str, seed: in
     elif folder.exists():
         keep += ["--overwrite_output_dir"]
     run_clm.main([*which, *data, *schedule, *keep, "--do_train", "--do_eval"])
+
+
+def _export(pad: Path, stock: Path) -> None:
+    """Write the stock checkpoint, and print what it makes of `def ` in a process without padnet_hf."""
+    if not stock.exists():
+        model, tokenizer = AutoModelForCausalLM.from_pretrained(pad), AutoTokenizer.from_pretrained(pad)
+        report = export_stock(model, stock, processing_class=tokenizer)
+        logger.info("%s holds the same as a stock checkpoint: %s", stock, report)
+    program = [sys.executable, str(Path(__file__).with_name("complete.py")), str(stock), "def "]
+    written = subprocess.run(program, stdout=subprocess.PIPE, text=True, encoding="utf-8", check=True).stdout
+    print(f"{stock} without padnet_hf, after 'def ':\n\n{written}")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """The stages of `make lm`, in a very short form."""
 
+import json
 import re
 from pathlib import Path
 
@@ -36,7 +37,10 @@ def test_every_stage_runs_and_one_that_was_interrupted_goes_on(
         demo(folder)
     demo(folder, "--resume_from_checkpoint", "last")
     assert done == ["dense", "dense_on", "dense_on", "pad"]
-    table = capsys.readouterr().out.split("Side by side")[1]
+    table, written = capsys.readouterr().out.split("Side by side")[1].split("stock without padnet_hf, after 'def ':")
+    assert written.lstrip().startswith("def ")
+    assert json.loads((folder / "stock" / "config.json").read_text())["model_type"] == "granitemoeshared"
+    assert (folder / "stock" / "tokenizer.json").exists()
     assert re.findall(r"(dense|partitioned), (\d+) (?:steps|more) +[\d.]+ +[\d.]+ +[\d,]+ +[\d,]+ +[\d,]+", table) == [
         ("dense", "2"), ("dense", "1"), ("partitioned", "1"),
     ]  # fmt: skip
