@@ -8,10 +8,11 @@ from typing import Any
 
 import torch
 from transformers import PreTrainedModel, Trainer, TrainerCallback
-from transformers.trainer_utils import TrainOutput
+from transformers.trainer_utils import TrainOutput, has_length
 
 from padnet_hf.adapters.sparse import trained_parameters
 from padnet_hf.hub.publishing import write_report
+from padnet_hf.jobs.caching import with_cache
 from padnet_hf.jobs.columns import Columns
 from padnet_hf.jobs.output_folder import remove_earlier_run, write_run_config
 from padnet_hf.jobs.refusals import as_one_error
@@ -40,7 +41,8 @@ def report_partition(model: PreTrainedModel, folder: str) -> None:
     """Write partition_report.json, and partition.png where something is static; a plain model has neither."""
     if not hasattr(model, "partition_report"):
         return
-    report = model.partition_report()
+    with with_cache(model):
+        report = model.partition_report()
     if report.layers:
         logger.info("%s", report)
         write_report(Path(folder), report)
@@ -53,7 +55,9 @@ def train(trainer: Trainer, checkpoint: str | None) -> dict[str, float]:
     """
     align(trainer.model)
     metrics = _trained(trainer, checkpoint).metrics
-    metrics |= {"train_samples": len(trainer.train_dataset), "train_parameters": trained_parameters(trainer.model)}
+    if has_length(trainer.train_dataset):
+        metrics["train_samples"] = len(trainer.train_dataset)
+    metrics["train_parameters"] = trained_parameters(trainer.model)
     trainer.save_model()
     trainer.save_state()
     return record(trainer, "train", metrics)
