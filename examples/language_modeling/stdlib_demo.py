@@ -14,13 +14,13 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from padnet_hf.export.stock import export_stock
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import run_clm
 from byte_bpe import train_tokenizer
 from comparison import print_comparison
 from padnet_hf import PADNetError
+from padnet_hf.export.stock import export_stock
 from padnet_hf.hub.whole_files import filled_whole
 from padnet_hf.jobs.command_line import option, parse_options, run_command
 from padnet_hf.jobs.output_folder import (

@@ -7,7 +7,6 @@ from transformers import PreTrainedConfig, PreTrainedModel
 
 from padnet_hf.errors import PADNetError
 from padnet_hf.jobs.adapting import is_adapter
-from padnet_hf.jobs.caching import with_cache
 from padnet_hf.jobs.layer_options import ExpertOptions, layer_fields
 from padnet_hf.jobs.variants import needs_upcycling
 from padnet_hf.method.report import PartitionReport
@@ -95,10 +94,9 @@ def as_network(model: PreTrainedModel, pad: ExpertOptions, auto_class: str, **or
 def size_report(model: PreTrainedModel, auto_class: str) -> PartitionReport | None:
     """Sizes of the model in its three forms; for a dense one those it would have by default, None without a family."""
     if isinstance(model.config, PADConfigMixin):
-        with with_cache(model):
-            return model.partition_report()
+        return model.partition_report()
     if not has_family(model.config.model_type):
         return None
     family = family_of(model.config.model_type)
-    with with_cache(model), torch.device("meta"):
+    with torch.device("meta"):
         return family.models[auto_class](family.from_dense(model.config)).partition_report()

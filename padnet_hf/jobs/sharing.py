@@ -4,7 +4,6 @@ from collections.abc import Mapping
 
 from huggingface_hub import EvalResult
 
-from padnet_hf.jobs.caching import with_cache
 from padnet_hf.jobs.columns import Columns
 from padnet_hf.jobs.refusals import as_one_error
 from padnet_hf.training.trainer import PADTrainer
@@ -38,8 +37,7 @@ def share(
     if trainer.args.push_to_hub:
         folder = trainer.args.output_dir
         remedy = f"push it with padnet push {folder} {trainer.hub_model_id}"
-        with with_cache(trainer.model), as_one_error(f"the run is saved in {folder}, but was not pushed", remedy):
+        with as_one_error(f"the run is saved in {folder}, but was not pushed", remedy):
             trainer.push_to_hub()
     else:
-        with with_cache(trainer.model):
-            trainer.create_model_card()
+        trainer.create_model_card()

@@ -12,7 +12,6 @@ from transformers.trainer_utils import TrainOutput, has_length
 
 from padnet_hf.adapters.sparse import trained_parameters
 from padnet_hf.hub.publishing import write_report
-from padnet_hf.jobs.caching import with_cache
 from padnet_hf.jobs.columns import Columns
 from padnet_hf.jobs.output_folder import remove_earlier_run, write_run_config
 from padnet_hf.jobs.refusals import as_one_error
@@ -41,8 +40,7 @@ def report_partition(model: PreTrainedModel, folder: str) -> None:
     """Write partition_report.json, and partition.png where something is static; a plain model has neither."""
     if not hasattr(model, "partition_report"):
         return
-    with with_cache(model):
-        report = model.partition_report()
+    report = model.partition_report()
     if report.layers:
         logger.info("%s", report)
         write_report(Path(folder), report)
