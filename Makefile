@@ -10,13 +10,14 @@ PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -qq
 INSTALLED := $(VENV)/.installed
 DATA := $(VENV)/.data-glue $(VENV)/.data-vision
 
-# A second `make glue` or `make vision` replaces the first one's results; an output folder of your own, or a run to resume,
+# A second `make glue`, `make vision` or `make lm` replaces the first one's results; an output folder of your own, or a run to resume,
 # is left alone.
 OVERWRITE := $(if $(findstring --output_dir,$(ARGS))$(findstring --resume_from_checkpoint,$(ARGS)),,--overwrite_output_dir)
 GLUE_ARGS := --use_pad --dynamic_ratio 0.5 --do_train --do_eval --output_dir runs/glue $(OVERWRITE) \
 	--learning_rate 2e-4 --num_train_epochs 1 --max_seq_length 64 --train_sampling_strategy group_by_length
 VISION_ARGS := --use_pad --dynamic_ratio 0.3 --do_train --do_eval --output_dir runs/vision $(OVERWRITE) \
 	--num_train_epochs 4 --lr_scheduler_type cosine
+LM_ARGS := --output_dir runs/lm $(OVERWRITE)
 
 # The Hub is needed only where ARGS names a model, a data set or a task without local files. Elsewhere it is switched off: on a machine
 # without a network every look-up would wait for its time-out. Your own HF_HUB_OFFLINE wins.
@@ -29,7 +30,7 @@ export OMP_WAIT_POLICY ?= passive
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup glue vision test test-slow peer-suite lint format bench clean
+.PHONY: help setup glue vision lm test test-slow peer-suite lint format bench clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -41,6 +42,10 @@ glue: $(INSTALLED) $(VENV)/.data-glue ## run the GLUE example on its embedded da
 
 vision: $(INSTALLED) $(VENV)/.data-vision ## run the vision example on its embedded data; ARGS="--data_dir FOLDER" or "--train_dir FOLDER" replace them
 	HF_HUB_OFFLINE=$(HF_HUB_OFFLINE) $(BIN)/python examples/vision/run_image_classification.py $(VISION_ARGS) $(ARGS)
+
+# The text is the source of Python's standard library, so that nothing is fetched.
+lm: $(INSTALLED) ## train a small language model on Python's standard library, dense and partitioned; ARGS="--max_steps 20" shortens it
+	HF_HUB_OFFLINE=$(HF_HUB_OFFLINE) $(BIN)/python examples/language_modeling/stdlib_demo.py $(LM_ARGS) $(ARGS)
 
 # A process for every core, each with one thread: the models are small, and more threads would get in each other's way.
 test: $(INSTALLED) $(DATA) ## run the tests, all but the slow ones

@@ -12,8 +12,9 @@ import pytest
 from datasets import ClassLabel, Dataset, Features
 from datasets import Image as ImageColumn
 from PIL import Image
-from transformers import ResNetConfig, ResNetForImageClassification
+from transformers import LlamaConfig, LlamaForCausalLM, ResNetConfig, ResNetForImageClassification
 
+from byte_bpe import train_tokenizer
 from tests.hub.conftest import hub as hub  # the fixture
 from tests.hub.simulated_hub import SimulatedHub
 
@@ -25,7 +26,15 @@ COMMANDS = [
     for block in re.findall(r"```bash\n(.*?)```", README, re.DOTALL)
     for line in block.splitlines()
 ]
-RUN_BY_CI = {"make glue", "make vision", "make test", 'pip install -c constraints.txt -e ".[examples,plots]"'}
+RUN_BY_CI = {
+    "make glue",
+    "make vision",
+    "make lm",
+    "make test",
+    'pip install -c constraints.txt -e ".[examples,plots]"',
+}
+NOT_RUN = {"vllm serve runs/clm-stock"}
+"""The README says so: vLLM is no dependency."""
 
 
 def test_python_snippets_run_one_after_the_other(minilm_folder: str, tmp_path: Path, hub: SimulatedHub) -> None:
@@ -52,7 +61,7 @@ def run(command: str | list[str], folder: Path, hub: SimulatedHub) -> None:
 def test_padnet_commands_run_one_after_the_other(minilm_folder: str, tmp_path: Path, hub: SimulatedHub) -> None:
     (tmp_path / "bert-base-uncased").symlink_to(minilm_folder)
     (tmp_path / "reviews.csv").write_text("text,label\na fine film,1\nno,0\n", encoding="utf-8")
-    commands = [line for line in COMMANDS if line.startswith("padnet ")]
+    commands = [line for line in COMMANDS if line.startswith("padnet ") and "runs/" not in line]
     assert len(commands) >= 6
     for command in commands:
         run(command, tmp_path, hub)
@@ -115,9 +124,44 @@ def test_vision_commands_run(command: str, tmp_path: Path) -> None:
     assert str(folder.relative_to(tmp_path)) in result.stdout  # the line that loads it
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("command", [line for line in COMMANDS if "run_clm.py" in line])
+def test_language_model_commands_run(command: str, tmp_path: Path) -> None:
+    """For two steps on a few lines, a narrow Llama in the place of the Hub's."""
+    lines = [f"def f{number}(x):\n    return x + {number}\n" for number in range(200)]
+    (tmp_path / "text.txt").write_text("".join(lines))
+    llama = str(tmp_path / "llama")
+    tokenizer = train_tokenizer(lines, 280)
+    tokenizer.save_pretrained(llama)
+    shape = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+    LlamaForCausalLM(LlamaConfig(vocab_size=len(tokenizer), **shape, eos_token_id=0)).save_pretrained(llama)
+    arguments = [llama if word.startswith("meta-llama/") else word for word in shlex.split(command)]
+    place = arguments.index("--dataset_name")  # the Hub's data set stands for a local file
+    arguments[place : place + 4] = ["--train_file", str(tmp_path / "text.txt"), "--block_size", "64"]
+    arguments[0:2] = [sys.executable, str(ROOT / "examples" / "language_modeling" / "run_clm.py")]
+    result = subprocess.run(
+        [*arguments, "--max_steps", "2"], cwd=tmp_path, capture_output=True, text=True, check=False, env=os.environ
+    )
+    assert result.returncode == 0, result.stderr
+    folder = tmp_path / arguments[arguments.index("--output_dir") + 1]
+    assert (folder / "model.safetensors").exists()
+    assert str(folder.relative_to(tmp_path)) in result.stdout  # the line that loads it
+    (export,) = [line for line in COMMANDS if line.startswith(f"padnet export {folder.relative_to(tmp_path)} ")]
+    done = subprocess.run(
+        [str(Path(sys.executable).parent / "padnet"), *shlex.split(export)[1:]], cwd=tmp_path, capture_output=True,
+        text=True, check=False, env=os.environ,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    complete = [sys.executable, str(ROOT / "examples" / "language_modeling" / "complete.py")]
+    done = subprocess.run(
+        [*complete, shlex.split(export)[3], "def "], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.stdout.startswith("def "), done.stderr
+
+
 def test_no_command_goes_untested() -> None:
-    tested = ("run_glue.py", "run_image_classification.py", "padnet ")
-    assert {command for command in COMMANDS if not any(name in command for name in tested)} == RUN_BY_CI
+    tested = ("run_glue.py", "run_clm.py", "run_image_classification.py", "padnet ")
+    assert {command for command in COMMANDS if not any(name in command for name in tested)} == RUN_BY_CI | NOT_RUN
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     for target in re.findall(r"`make ([a-z-]+)`", README):
         assert f"\n{target}:" in makefile, target

@@ -8,11 +8,11 @@ from transformers import TrainingArguments
 
 from padnet_hf import PartitionConfig
 from padnet_hf.jobs.command_line import option, parse_options
-from padnet_hf.jobs.layer_options import ExpertOptions, layer_fields
+from padnet_hf.jobs.layer_options import ExpertOptions
 from padnet_hf.jobs.lora_options import LoraOptions
+from padnet_hf.jobs.networks import experts_options
 from padnet_hf.jobs.partition_options import partition_options
-from padnet_hf.jobs.run_request import recorded_training
-from padnet_hf.models.moe_config import PADMoEConfig
+from padnet_hf.jobs.run_request import recorded_options as recorded
 
 TRAINING_DEFAULTS = {
     "per_device_train_batch_size": 32,
@@ -71,27 +71,11 @@ def parse(argv: list[str] | None) -> Arguments:
     )
 
 
-def experts_options(pad: PADArguments) -> dict[str, Any]:
-    """The fields of PADMoEConfig that are options, defaults filled in; empty for a dense network."""
-    return layer_fields(pad, PADMoEConfig)
-
-
 def recorded_options(
     arguments: Arguments, partition: PartitionConfig | None, adapter: dict[str, Any]
 ) -> dict[str, Any]:
     """Every option that decides the result, by name, defaults filled in."""
     model, data, lora, pad, training = arguments
-    asked = asdict(data) | {
-        name: getattr(model, name) for name in ("model_name_or_path", "model_revision", "tokenizer_name")
-    }
-    asked |= recorded_training(training)
-    asked |= {"use_pad": pad.use_pad, "use_moe": pad.use_moe} | experts_options(pad) | partition_options(partition)
-    asked |= {"lora": lora.lora} | adapter
-    del asked["overwrite_output_dir"]
-    return asked
-
-
-def makes_model(arguments: Arguments) -> bool:
-    """Whether a model will be written: always but when an existing one is only evaluated or asked for predictions."""
-    *_, pad, training = arguments
-    return training.do_train or pad.variant != "dense"
+    source = {name: getattr(model, name) for name in ("model_name_or_path", "model_revision", "tokenizer_name")}
+    network = {"use_pad": pad.use_pad, "use_moe": pad.use_moe} | experts_options(pad) | partition_options(partition)
+    return recorded(asdict(data), source, network | {"lora": lora.lora} | adapter, training)

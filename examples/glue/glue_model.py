@@ -1,6 +1,6 @@
 """The model asked for, dense, fully dynamic or to be partitioned, and its tokenizer."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -17,19 +17,18 @@ from transformers import (
 )
 
 from embedded import MODEL_NAME, embedded_model
-from glue_arguments import DataArguments, ModelArguments, PADArguments, experts_options
+from glue_arguments import DataArguments, ModelArguments, PADArguments
 from glue_data import TextData
-from padnet_hf import PADNetError, PartitionReport
-from padnet_hf.jobs.adapting import base_of, is_adapter
+from padnet_hf import PADNetError
+from padnet_hf.jobs.adapting import base_of
 from padnet_hf.jobs.label_column import as_model_labels, measurable, read_labels
 from padnet_hf.jobs.labels import class_fields, known_labels
-from padnet_hf.jobs.loading import load_or_explain
+from padnet_hf.jobs.loading import load_as_asked
 from padnet_hf.jobs.loading import load_tokenizer as load_own_tokenizer
-from padnet_hf.jobs.variants import needs_upcycling
-from padnet_hf.models.pad_config import PADConfigMixin
-from padnet_hf.models.registry import family_of, has_family, pad_class_for
+from padnet_hf.jobs.networks import as_network, check_network, longest_input, variant_of
 
 SHORTEST_SEQUENCE = 8
+AUTO_CLASS = "AutoModelForSequenceClassification"
 _REMEDY = (
     "--model_name_or_path FOLDER reads a local folder with config.json, model.safetensors and the tokenizer's files, "
     "--tokenizer_name FOLDER one with the tokenizer's files alone"
@@ -46,7 +45,7 @@ def model_source(model: ModelArguments, checkpoint: str | None) -> str:
 
 def load_config(source: str, model: ModelArguments) -> PreTrainedConfig:
     """The configuration of the model at `source`. Raises PADNetError if there is none."""
-    return _load(AutoConfig.from_pretrained, base_of(source), model)
+    return load_as_asked(AutoConfig.from_pretrained, base_of(source), model, _REMEDY)
 
 
 def load_tokenizer(source: str, model: ModelArguments) -> PreTrainedTokenizerBase:
@@ -56,48 +55,14 @@ def load_tokenizer(source: str, model: ModelArguments) -> PreTrainedTokenizerBas
     )
 
 
-def _load(loader: Callable[..., Any], source: str, model: ModelArguments, **fields: Any) -> Any:
-    return load_or_explain(loader, source, _REMEDY, cache_dir=model.cache_dir, revision=model.model_revision, **fields)
-
-
 def check_model(config: PreTrainedConfig, source: str, pad: PADArguments, *, resuming: bool) -> None:
     """Raise PADNetError if the model cannot become what is asked for."""
-    option, own = "--use_pad" if pad.use_pad else "--use_moe", variant_of(config)
-    if pad.variant == "dense" and own == "dense" and pad.experts_implementation:
-        raise PADNetError(
-            f"--experts_implementation {pad.experts_implementation} has no effect on a dense network: add --use_pad or "
-            "--use_moe"
-        )
-    options = experts_options(pad)
-    given = {name: value for name, value in options.items() if getattr(pad, name) is not None}
-    if not needs_upcycling(
-        source, config, own=own, asked=pad.variant, plain="dense", option=option, given=given, resuming=resuming
-    ):
-        return
-    family = family_of(config.model_type)
-    if "AutoModelForSequenceClassification" not in family.models:
-        raise PADNetError(
-            f"{source!r} is a model of type {config.model_type!r}, which classifies no text: choose another one with "
-            "--model_name_or_path"
-        )
-    family.from_dense(config, **options)
-
-
-def check_adapter(source: str, *, making: bool) -> None:
-    """Raise PADNetError if the source is an adapter, and not only to be evaluated."""
-    if making and is_adapter(source):
-        raise PADNetError(
-            f"{source!r} holds an adapter, which can be evaluated here, but not trained on: merge it into its base "
-            "(merge_and_unload, then save_pretrained), and start from that"
-        )
+    check_network(config, source, pad, auto_class=AUTO_CLASS, lacks="classifies no text", resuming=resuming)
 
 
 def check_length(config: PreTrainedConfig, tokenizer: PreTrainedTokenizerBase, data: DataArguments) -> None:
     """Raise PADNetError if the model cannot take inputs of --max_seq_length tokens."""
-    positions = getattr(config, "max_position_embeddings", tokenizer.model_max_length)
-    if has_family(config.model_type):
-        positions = family_of(config.model_type).longest_input(config)
-    longest = min(tokenizer.model_max_length, positions)
+    longest = min(tokenizer.model_max_length, longest_input(config, otherwise=tokenizer.model_max_length))
     if not SHORTEST_SEQUENCE <= data.max_seq_length <= longest:
         raise PADNetError(
             f"--max_seq_length is {data.max_seq_length}, but this model takes {SHORTEST_SEQUENCE} to {longest}: choose "
@@ -171,20 +136,11 @@ def build_model(
             "from its dense model"
         )
     loader = AutoModelForSequenceClassification.from_pretrained
-    built = _load(loader, source, model, dtype=torch.float32, ignore_mismatched_sizes=is_dense, **fields)
-    if is_dense and pad.variant != "dense":
-        origin = {} if model.model_name_or_path else {"base_model": MODEL_NAME}
-        built = pad_class_for(config, classifier=True).from_dense(built, **origin, **experts_options(pad))
-    if pad.experts_implementation:
-        built.set_experts_implementation(pad.experts_implementation)
-    return built
-
-
-def variant_of(config: PreTrainedConfig) -> str:
-    """`dense`, `fully dynamic` or `partitioned`: what the model is, whatever was asked for."""
-    if not isinstance(config, PADConfigMixin):
-        return "dense"
-    return "fully dynamic" if config.partition is None else "partitioned"
+    built = load_as_asked(
+        loader, source, model, _REMEDY, dtype=torch.float32, ignore_mismatched_sizes=is_dense, **fields
+    )
+    origin = {} if model.model_name_or_path else {"base_model": MODEL_NAME}
+    return as_network(built, pad, AUTO_CLASS, **origin)
 
 
 def is_same(source: PreTrainedConfig, config: PreTrainedConfig) -> bool:
@@ -194,14 +150,3 @@ def is_same(source: PreTrainedConfig, config: PreTrainedConfig) -> bool:
     """
     same = (variant_of(source), source.id2label) == (variant_of(config), config.id2label)
     return same and variant_of(config) != "dense"
-
-
-def size_report(model: PreTrainedModel) -> PartitionReport | None:
-    """Sizes of the model in its three forms; for a dense one those it would have by default, None without a family."""
-    if isinstance(model.config, PADConfigMixin):
-        return model.partition_report()
-    if not has_family(model.config.model_type):
-        return None
-    pad_class = pad_class_for(model.config, classifier=True)
-    with torch.device("meta"):
-        return pad_class(pad_class.config_class.from_dense(model.config)).partition_report()

@@ -8,17 +8,18 @@ it is trained. README.md beside this file has more.
 
 import logging
 from dataclasses import asdict, replace
+from functools import partial
 from typing import Any
 
 import pandas as pd
-from transformers import PreTrainedModel, set_seed
+from transformers import set_seed
 
-from glue_arguments import Arguments, DataArguments, makes_model, parse, recorded_options
+from glue_arguments import Arguments, DataArguments, parse, recorded_options
 from glue_data import TextData, load_text_data, wanted_splits
 from glue_metric import MEASURES
 from glue_model import (
+    AUTO_CLASS,
     build_model,
-    check_adapter,
     check_ids,
     check_length,
     check_model,
@@ -28,20 +29,19 @@ from glue_model import (
     load_tokenizer,
     match_labels,
     model_source,
-    size_report,
-    variant_of,
 )
 from glue_trainer import Job, build_trainer, evaluate, predict
 from padnet_hf import PartitionConfig
-from padnet_hf.jobs.adapting import adapt, base_of, make_config
-from padnet_hf.jobs.closing import adapter_row, closing_rows, print_closing
+from padnet_hf.jobs.adapting import make_config
+from padnet_hf.jobs.closing import close
 from padnet_hf.jobs.command_line import run_command
 from padnet_hf.jobs.labels import described
 from padnet_hf.jobs.lora_options import adapter_options
-from padnet_hf.jobs.partition_options import partition_config
+from padnet_hf.jobs.networks import check_adapter
+from padnet_hf.jobs.partition_options import makes_model, partition_config
 from padnet_hf.jobs.run_request import check_run, roles_of
+from padnet_hf.jobs.run_steps import run_steps
 from padnet_hf.jobs.sharing import share
-from padnet_hf.jobs.trainer_steps import start_run, train
 from tokenised import tokenise
 
 logger = logging.getLogger("run_glue")
@@ -57,28 +57,26 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
     partition = partition_config(pad, training.seed)
     adapter = adapter_options(lora, partition, training)
     options = recorded_options(arguments, partition, adapter)
-    overwrite, making = arguments[1].overwrite_output_dir, makes_model(arguments)
+    overwrite, making = arguments[1].overwrite_output_dir, makes_model(pad, training)
     checkpoint = check_run(training, asdict(arguments[1]), options, making=making, overwrite=overwrite)
     job = prepare(arguments, partition, checkpoint, adapter)
-    metrics: dict[str, float] = {}
-    if making:
-        start_run(job.trainer, options, resuming=checkpoint is not None, columns=job.data.columns)
-    if adapter:
-        adapt(job.trainer, adapter, checkpoint, job.source if job.is_as_loaded else None)
-    if training.do_train:
-        metrics |= train(job.trainer, checkpoint)
-    elif making:
-        job.trainer.save_model()
-    if training.do_eval:
-        metrics |= evaluate(job)
-    if training.do_predict:
-        metrics |= predict(job)
+    metrics = run_steps(
+        job.trainer,
+        options,
+        making=making,
+        checkpoint=checkpoint,
+        columns=job.data.columns,
+        adapter=adapter,
+        source=job.source if job.is_as_loaded else None,
+        evaluate=partial(evaluate, job),
+        predict=partial(predict, job),
+    )
     measured = task_measures(job, metrics)
     if making:
         task, data, columns = "text-classification", job.data.hub_name, job.data.columns
         share(job.trainer, measured, task=task, data=data, split="validation", columns=columns)
     if job.trainer.is_world_process_zero():
-        close(job, measured, job.folder if making else job.source)
+        close(job.trainer.model, measured, job.folder if making else job.source, AUTO_CLASS)
     return metrics
 
 
@@ -100,7 +98,7 @@ def prepare(
     source = model_source(model_arguments, checkpoint)
     config = load_config(source, model_arguments)
     check_model(config, source, pad, resuming=checkpoint is not None)
-    check_adapter(source, making=makes_model(arguments))
+    check_adapter(source, making=makes_model(pad, training))
     if not training.do_train:
         data = match_labels(data, config)
     fields = label_fields(data, config, training=training.do_train)
@@ -147,20 +145,6 @@ def task_measures(job: Job, metrics: dict[str, float]) -> dict[str, float]:
         for name in MEASURES[job.data.metric]
         if prefix + name in metrics
     }
-
-
-def close(job: Job, measured: dict[str, float], folder: str) -> None:
-    """Print the table of the three networks, and of an adapter, and how to load this one from `folder`."""
-    model = job.trainer.model
-    if isinstance(model, PreTrainedModel):
-        rows = closing_rows(model, variant_of(model.config), size_report(model), folder, measured)
-    else:
-        adapter, where = adapter_row(model, folder, measured), base_of(folder)
-        model = model.unload()
-        rows = [*closing_rows(model, variant_of(model.config), size_report(model), where, {}), adapter]
-    print_closing(
-        rows, folder, auto_class="AutoModelForSequenceClassification", per="token", counted="feed-forward layers"
-    )
 
 
 if __name__ == "__main__":

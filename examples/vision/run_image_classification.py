@@ -7,6 +7,7 @@ With --use_dynamic the network stays fully dynamic; with neither option it is st
 
 import logging
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 from transformers import BaseImageProcessor, PreTrainedConfig, set_seed
@@ -17,12 +18,12 @@ from padnet_hf import PADNetError, PartitionConfig
 from padnet_hf.jobs.closing import closing_rows, print_closing
 from padnet_hf.jobs.command_line import run_command
 from padnet_hf.jobs.labels import described
-from padnet_hf.jobs.partition_options import partition_config
+from padnet_hf.jobs.partition_options import makes_model, partition_config
 from padnet_hf.jobs.run_request import check_run, roles_of
+from padnet_hf.jobs.run_steps import run_steps
 from padnet_hf.jobs.sharing import share
-from padnet_hf.jobs.trainer_steps import start_run, train
 from pixels import UNREADABLE, PixelSet, new_processor, side_of
-from vision_arguments import Arguments, makes_model, parse, recorded_options, temperature_options
+from vision_arguments import Arguments, parse, recorded_options, temperature_options
 from vision_data import SPLIT_OF_ROLE, load_image_data
 from vision_model import (
     build_model,
@@ -51,20 +52,18 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
     _, data, pad, training = arguments
     partition = partition_config(pad, training.seed)
     options = recorded_options(arguments, partition)
-    making = makes_model(arguments)
+    making = makes_model(pad, training)
     checkpoint = check_run(training, asdict(data), options, making=making, overwrite=data.overwrite_output_dir)
     job = prepare(arguments, partition, checkpoint)
-    metrics: dict[str, float] = {}
-    if making:
-        start_run(job.trainer, options, resuming=checkpoint is not None, columns=job.columns)
-    if training.do_train:
-        metrics |= train(job.trainer, checkpoint)
-    elif making:
-        job.trainer.save_model()
-    if training.do_eval:
-        metrics |= evaluate(job)
-    if training.do_predict:
-        metrics |= predict(job)
+    metrics = run_steps(
+        job.trainer,
+        options,
+        making=making,
+        checkpoint=checkpoint,
+        columns=job.columns,
+        evaluate=partial(evaluate, job),
+        predict=partial(predict, job),
+    )
     measured = {"accuracy": metrics["eval_accuracy"]} if "eval_accuracy" in metrics else {}
     if making:
         task, data = "image-classification", (job.name, job.name)

@@ -10,7 +10,7 @@ from padnet_hf import PADNetError, PartitionConfig
 from padnet_hf.jobs.command_line import option, parse_options
 from padnet_hf.jobs.layer_options import EXPERTS, KERNELS, ExpertOptions, filled_in
 from padnet_hf.jobs.partition_options import partition_options
-from padnet_hf.jobs.run_request import recorded_training
+from padnet_hf.jobs.run_request import recorded_options as recorded
 from padnet_hf.models.kernels_config import PADKernelsConfig
 from padnet_hf.models.moe_config import PADMoEConfig
 
@@ -144,19 +144,9 @@ def temperature_options(pad: PADArguments) -> dict[str, float]:
 def recorded_options(arguments: Arguments, partition: PartitionConfig | None) -> dict[str, Any]:
     """Every option that decides the result, by name, defaults filled in; those of layers as they were given."""
     model, data, pad, training = arguments
-    asked = asdict(data) | {name: getattr(model, name) for name in ("model_name_or_path", "model_revision")}
-    asked |= {"image_size": model.image_size} | shape_options(model)
-    asked |= recorded_training(training)
-    asked |= {"use_pad": pad.use_pad, "use_dynamic": pad.use_dynamic}
+    source = {name: getattr(model, name) for name in ("model_name_or_path", "model_revision", "image_size")}
+    network: dict[str, Any] = {"use_pad": pad.use_pad, "use_dynamic": pad.use_dynamic}
     if pad.variant != pad.plain:
-        asked |= filled_in(pad, KERNELS, PADKernelsConfig) | filled_in(pad, EXPERTS, PADMoEConfig)
-    asked |= {f"temperature_{name}": value for name, value in temperature_options(pad).items()}
-    asked |= partition_options(partition)
-    del asked["overwrite_output_dir"]
-    return asked
-
-
-def makes_model(arguments: Arguments) -> bool:
-    """Whether a model will be written: always but when an existing one is only evaluated or asked for predictions."""
-    *_, pad, training = arguments
-    return training.do_train or pad.variant != "static"
+        network |= filled_in(pad, KERNELS, PADKernelsConfig) | filled_in(pad, EXPERTS, PADMoEConfig)
+    network |= {f"temperature_{name}": value for name, value in temperature_options(pad).items()}
+    return recorded(asdict(data), source | shape_options(model), network | partition_options(partition), training)

@@ -15,7 +15,7 @@ from image_split import ImageData
 from padnet_hf import PADNetError, PADResNetConfig, PADResNetForImageClassification, PartitionReport
 from padnet_hf.jobs.labels import class_fields, known_labels
 from padnet_hf.jobs.layer_options import layer_fields
-from padnet_hf.jobs.loading import load_or_explain
+from padnet_hf.jobs.loading import load_as_asked
 from padnet_hf.jobs.variants import needs_upcycling
 from padnet_hf.models.pad_config import PADConfigMixin
 from padnet_hf.models.registry import family_of, image_processor_class, pad_class_for
@@ -31,12 +31,12 @@ _REMEDY = (
 
 def load_config(source: str, model: ModelArguments) -> PreTrainedConfig:
     """The configuration of the model at `source`. Raises PADNetError if there is none."""
-    return _load(AutoConfig.from_pretrained, source, model)
+    return load_as_asked(AutoConfig.from_pretrained, source, model, _REMEDY)
 
 
 def load_processor(source: str, model: ModelArguments, config: PreTrainedConfig) -> BaseImageProcessor:
     """The image processor that belongs to the model, for --image_size if given. Raises PADNetError if there is none."""
-    processor = _load(image_processor_class(config.model_type).from_pretrained, source, model)
+    processor = load_as_asked(image_processor_class(config.model_type).from_pretrained, source, model, _REMEDY)
     if model.image_size:
         resize_to(processor, model.image_size)
     if hasattr(config, "patch_size") and side_of(processor) != config.image_size:  # it has a place for every patch
@@ -45,10 +45,6 @@ def load_processor(source: str, model: ModelArguments, config: PreTrainedConfig)
             "--image_size out, or correct preprocessor_config.json"
         )
     return processor
-
-
-def _load(loader: Any, source: str, model: ModelArguments, **fields: Any) -> Any:
-    return load_or_explain(loader, source, _REMEDY, cache_dir=model.cache_dir, revision=model.model_revision, **fields)
 
 
 def variant_of(config: PreTrainedConfig) -> str:
@@ -143,7 +139,9 @@ def build_model(
             "from its stock model, or train a new one"
         )
     loader = AutoModelForImageClassification.from_pretrained
-    built = _load(loader, source, model, dtype=torch.float32, ignore_mismatched_sizes=is_stock, **fields)
+    built = load_as_asked(
+        loader, source, model, _REMEDY, dtype=torch.float32, ignore_mismatched_sizes=is_stock, **fields
+    )
     if is_stock and pad.variant != "static":
         pad_class = pad_class_for(config, classifier=True)
         built = pad_class.from_dense(built, **layer_fields(pad, pad_class.config_class))

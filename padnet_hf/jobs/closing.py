@@ -10,10 +10,31 @@ from torch.nn import Module
 from transformers import PreTrainedModel
 
 from padnet_hf.adapters.sparse import trained_parameters
+from padnet_hf.jobs.adapting import base_of
+from padnet_hf.jobs.networks import size_report, variant_of
 from padnet_hf.method.report import PartitionReport, Size
 
 WIDTH = 100
 _COMPUTED = " *"
+
+
+def close(model: Module, metrics: dict[str, float], folder: str, auto_class: str) -> None:
+    """Print the table of the three networks, and of an adapter, and how to load a model of texts from `folder`.
+
+    Args:
+        model: what the run made; with an adapter on it, PEFT's.
+        metrics: by name.
+        auto_class: name of the Auto class that loads it.
+    """
+    if isinstance(model, PreTrainedModel):
+        report = size_report(model, auto_class)
+        rows = closing_rows(model, variant_of(model.config), report, folder, metrics)
+    else:
+        adapter, where = adapter_row(model, folder, metrics), base_of(folder)
+        model = model.unload()
+        report = size_report(model, auto_class)
+        rows = [*closing_rows(model, variant_of(model.config), report, where, {}), adapter]
+    print_closing(rows, folder, auto_class=auto_class, per="token", counted="feed-forward layers")
 
 
 def closing_rows(

@@ -20,6 +20,13 @@ def load_or_explain(loader: Callable[..., Any], source: str, remedy: str, **fiel
         return loader(source, **fields)
 
 
+def load_as_asked(loader: Callable[..., Any], source: str, options: Any, remedy: str, **fields: Any) -> Any:
+    """`load_or_explain` with what a script's options say of the Hub: `cache_dir` and `model_revision`."""
+    return load_or_explain(
+        loader, source, remedy, cache_dir=options.cache_dir, revision=options.model_revision, **fields
+    )
+
+
 def load_tokenizer(source: str, remedy: str, **fields: Any) -> PreTrainedTokenizerBase:
     """The tokenizer at `source`. Raises PADNetError if there is none, also where transformers makes one up.
 

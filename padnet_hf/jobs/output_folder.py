@@ -40,6 +40,7 @@ _RESULTS = (
     "checkpoint-*", RUN_CONFIG, "partition_report.json", "partition.png", "*_results.json", "predict_results_*.txt",
     "trainer_state.json", "training_args.bin", "config.json", "model*.safetensors", "model.safetensors.index.json",
     "tokenizer.json", "tokenizer_config.json", "vocab.txt", "special_tokens_map.json", "preprocessor_config.json",
+    "generation_config.json", "chat_template.jinja",
     "per_class_accuracy*.json", "confusion_matrix*.png", "README.md", "modeling_padnet.py",
     "base", "adapter_config.json", "adapter_model.safetensors",
 )  # fmt: skip

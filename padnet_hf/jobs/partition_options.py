@@ -3,6 +3,8 @@
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Literal
 
+from transformers import TrainingArguments
+
 from padnet_hf.errors import PADNetError
 from padnet_hf.jobs.command_line import option
 from padnet_hf.method.config import PartitionConfig
@@ -81,3 +83,8 @@ def partition_config(options: PartitionOptions, seed: int) -> PartitionConfig | 
 def partition_options(config: PartitionConfig | None) -> dict[str, Any]:
     """The partition asked for under the names of its options; empty for None."""
     return {} if config is None else {key: getattr(config, name) for key, name in _FIELDS.items()}
+
+
+def makes_model(options: PartitionOptions, training: TrainingArguments) -> bool:
+    """Whether a model will be written: always but when an existing one is only evaluated or asked for predictions."""
+    return training.do_train or options.variant != options.plain

@@ -9,6 +9,7 @@ import torch
 from torch.utils.checkpoint import checkpoint
 from transformers import Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import CallbackHandler, DefaultFlowCallback
+from transformers.trainer_utils import has_length
 
 from padnet_hf.errors import PADNetError
 from padnet_hf.jobs.refusals import as_one_error
@@ -53,7 +54,7 @@ class _ReadyError(Exception):
 
 class _Stop(TrainerCallback):
     def on_train_begin(self, args: Any, state: Any, control: Any, train_dataloader: Any = None, **kwargs: Any) -> None:
-        if len(train_dataloader) == 0:
+        if has_length(train_dataloader) and len(train_dataloader) == 0:
             raise PADNetError(
                 "--dataloader_drop_last leaves no batch: there are fewer training examples than "
                 f"--per_device_train_batch_size {args.per_device_train_batch_size} in all; leave it out, or "

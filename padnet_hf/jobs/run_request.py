@@ -65,6 +65,22 @@ def recorded_training(training: TrainingArguments) -> dict[str, Any]:
     return recorded | {SAMPLES_PER_STEP: samples}
 
 
+def recorded_options(
+    data: Mapping[str, Any], model: Mapping[str, Any], network: Mapping[str, Any], training: TrainingArguments
+) -> dict[str, Any]:
+    """Every option that decides the result, by name, in the order in which a resumed run compares them.
+
+    Args:
+        data: a script's own options, of which --overwrite_output_dir decides nothing.
+        model: which model.
+        network: which network it becomes, and how.
+        training: the Trainer's options.
+    """
+    asked = {**data, **model, **recorded_training(training), **network}
+    del asked["overwrite_output_dir"]
+    return asked
+
+
 def check_run(
     training: TrainingArguments,
     numbers: Mapping[str, Any],

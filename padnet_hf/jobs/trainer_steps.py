@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from transformers import PreTrainedModel, Trainer, TrainerCallback
-from transformers.trainer_utils import TrainOutput
+from transformers.trainer_utils import TrainOutput, has_length
 
 from padnet_hf.adapters.sparse import trained_parameters
 from padnet_hf.hub.publishing import write_report
@@ -53,7 +53,9 @@ def train(trainer: Trainer, checkpoint: str | None) -> dict[str, float]:
     """
     align(trainer.model)
     metrics = _trained(trainer, checkpoint).metrics
-    metrics |= {"train_samples": len(trainer.train_dataset), "train_parameters": trained_parameters(trainer.model)}
+    if has_length(trainer.train_dataset):
+        metrics["train_samples"] = len(trainer.train_dataset)
+    metrics["train_parameters"] = trained_parameters(trainer.model)
     trainer.save_model()
     trainer.save_state()
     return record(trainer, "train", metrics)

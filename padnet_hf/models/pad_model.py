@@ -3,6 +3,7 @@
 import copy
 import logging
 from abc import abstractmethod
+from inspect import signature
 from os import PathLike
 from typing import Any, ClassVar, Self
 
@@ -93,14 +94,18 @@ class PADModelMixin(PADCheckpointMixin):
                 base = self.config.models["AutoModel"](self.config)
         return {f"{prefix}{name}": work for name, work in count_work(base, base._smallest_input()).items()}
 
-    def _smallest_input(self) -> dict[str, Tensor]:
-        """An input of the bare model, without memory: one image, or one text that is as short as it takes it."""
+    def _smallest_input(self) -> dict[str, Any]:
+        """An input of the bare model, without memory: one image, or one text that is as short as it takes it.
+
+        With a cache, whatever the configuration says: without one decoders look at the values of positions.
+        """
         config = self.config
         if self.main_input_name == "pixel_values":
             return {"pixel_values": torch.empty(1, *image_shape(config), device="meta")}
         length = getattr(config, "chunk_size_feed_forward", 0) or 1
         width = self.get_input_embeddings().weight.shape[1]
-        return {"inputs_embeds": torch.empty(1, length, width, device="meta", dtype=self.dtype)}
+        cache = {"use_cache": True} if "use_cache" in signature(self.forward).parameters else {}
+        return {"inputs_embeds": torch.empty(1, length, width, device="meta", dtype=self.dtype)} | cache
 
     def cache_built_weights(self, cache: bool = True) -> None:
         """In evaluation without gradients, keep element-partitioned weights built (more memory, less time) or not."""

@@ -9,9 +9,7 @@ from transformers import (
     BertConfig,
     BertForSequenceClassification,
     GPT2Config,
-    GPT2ForSequenceClassification,
     RobertaConfig,
-    RobertaForSequenceClassification,
     ViTConfig,
 )
 
@@ -26,9 +24,8 @@ from glue_model import (
     load_tokenizer,
     match_labels,
     model_source,
-    size_report,
 )
-from padnet_hf import PADBertConfig, PADBertForSequenceClassification, PADNetError, PartitionConfig, partition
+from padnet_hf import PADBertConfig, PADNetError
 from padnet_hf.jobs.columns import Columns
 
 MODEL = ModelArguments()
@@ -173,19 +170,3 @@ def test_a_head_for_other_labels_is_replaced_in_a_dense_model_only(tiny_bert: st
     build_model(tiny_bert, config, MODEL, PADArguments(use_moe=True), fields).save_pretrained(tmp_path)
     with pytest.raises(PADNetError, match="head for 3 labels, but the data has 2"):
         build_model(str(tmp_path), load_config(str(tmp_path), MODEL), MODEL, PADArguments(), {"num_labels": 2})
-
-
-def test_computed_sizes_are_those_of_the_real_networks(tiny_bert: str) -> None:
-    dense = BertForSequenceClassification.from_pretrained(tiny_bert)
-    model = PADBertForSequenceClassification.from_dense(dense)
-    fully_dynamic = model.num_parameters()
-    batch = {"input_ids": torch.arange(1, 21).reshape(2, 10), "labels": torch.tensor([0, 1])}
-    partition(model, [batch], PartitionConfig(granularity="unit"), progress=False)
-    for known in (dense, model):
-        report = size_report(known)
-        assert report.dense.parameters == dense.num_parameters()
-        assert report.fully_dynamic.parameters == fully_dynamic
-    roberta = RobertaForSequenceClassification(RobertaConfig(num_hidden_layers=1))
-    assert size_report(roberta).dense.parameters == roberta.num_parameters()
-    small = {"n_layer": 1, "n_embd": 16, "n_head": 2, "vocab_size": 20}
-    assert size_report(GPT2ForSequenceClassification(GPT2Config(**small))) is None

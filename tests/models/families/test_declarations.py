@@ -265,3 +265,12 @@ def small_new(dense: str) -> Any:
     """A bare model as it is initialised, of four copies drawn apart."""
     torch.manual_seed(0)
     return pad_class(dense, "AutoModel")(small_config(dense, hidden_size=64, intermediate_size=96, num_hidden_layers=1))
+
+
+@every_family
+def test_work_is_counted_though_a_trainer_has_switched_the_cache_off(dense: str) -> None:
+    model = small_pad(dense, "AutoModel")
+    expected = model.partition_report().current.multiply_adds
+    assert expected > 0
+    model.config.use_cache = False
+    assert model.partition_report().current.multiply_adds == expected
