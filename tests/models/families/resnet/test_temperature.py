@@ -152,7 +152,8 @@ def test_interrupted_and_resumed_training_equals_uninterrupted(
     whole = make_trainer(config=config)
     whole.train()
     checkpoint = Path(whole.args.output_dir) / "checkpoint-3"  # in the middle of an epoch, and of the fall
-    resumed = make_trainer(copy.deepcopy(AutoModelForImageClassification.from_pretrained(checkpoint)))
+    model = copy.deepcopy(AutoModelForImageClassification.from_pretrained(checkpoint))
+    resumed = make_trainer(model, config=config)
     seen: list[set[float]] = []
     resumed.model.register_forward_pre_hook(lambda model, _: seen.append(temperatures_of(model)))
     resumed.train(resume_from_checkpoint=str(checkpoint))
