@@ -11,12 +11,12 @@ from transformers.utils import CONFIG_NAME
 
 from padnet_hf.errors import PADNetError
 from padnet_hf.export.exporting import ExportReport, check_export, export_model
-from padnet_hf.export.stock import StockReport, check_stock_folder, export_stock
+from padnet_hf.export.stock import StockReport, export_stock
 from padnet_hf.hub.code_shim import SHIM_MODULE
 from padnet_hf.hub.inspection import read_config
 from padnet_hf.hub.model_card import CARD, PICTURE, auto_class_of
 from padnet_hf.hub.publishing import REPORT, write_report
-from padnet_hf.hub.whole_files import filled_whole
+from padnet_hf.hub.whole_files import check_new, filled_whole
 from padnet_hf.jobs.loading import load_or_explain, load_processing
 from padnet_hf.method.config import PartitionConfig
 from padnet_hf.method.imp import partition
@@ -100,7 +100,7 @@ def export(
     if format == STOCK:
         if quantize:
             raise PADNetError(f"--quantize {quantize} is for --format onnx: leave it out for {STOCK}.")
-        check_stock_folder(target)
+        check_new(target)
         model = load(source)
         processing = _processing(type(model.config).processing_class, source)
         return export_stock(model, target, architecture, processing_class=processing)

@@ -23,7 +23,7 @@ from padnet_hf.export.program import (
     random_inputs,
     takes_text,
 )
-from padnet_hf.hub.whole_files import filled_whole
+from padnet_hf.hub.whole_files import check_new, filled_whole
 
 FORMATS = {"onnx": "model.onnx", "torch": "model.pt2"}
 """Format -> its file."""
@@ -121,8 +121,7 @@ def check_export(target: Path, format: str, opset: int = OPSET, quantize: str | 
         )
     if quantize not in _TOLERANCE:
         raise PADNetError(f"quantize is {quantize!r}, but must be 'int8', or left out for weights as they are.")
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise PADNetError(f"{str(target)!r} is there already, and not empty: give a new folder.")
+    check_new(target)
     if format == "onnx":
         check_opset(opset)
         check_installed()

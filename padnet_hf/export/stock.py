@@ -16,7 +16,7 @@ from padnet_hf.export.stock_parts import parts_of
 from padnet_hf.export.stock_targets import StockTarget, target_for
 from padnet_hf.hub.access import repository_name
 from padnet_hf.hub.model_card import CARD
-from padnet_hf.hub.whole_files import filled_whole, write_text
+from padnet_hf.hub.whole_files import check_new, filled_whole, write_text
 from padnet_hf.models.building import without_values
 from padnet_hf.models.pad_model import PADModelMixin
 
@@ -109,12 +109,6 @@ def _target(model: PADModelMixin, name: str | None) -> StockTarget:
     return target_for(type(model.config).dense_class.model_type, name)
 
 
-def check_stock_folder(folder: Path) -> None:
-    """Raise PADNetError if the folder holds something."""
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise PADNetError(f"{str(folder)!r} is there already, and not empty: give a new folder.")
-
-
 def export_stock(
     model: PADModelMixin,
     folder: str | PathLike[str],
@@ -131,7 +125,7 @@ def export_stock(
     Raises PADNetError for what cannot be written, and if the stock model gives other logits or greedy tokens.
     """
     path = Path(folder)
-    check_stock_folder(path)
+    check_new(path)
     was_training = model.training
     try:
         stock = to_stock(model.eval(), target)

@@ -42,12 +42,14 @@ class StockTarget(ABC):
         model_class: of transformers.
         families: dense model types that it can hold.
         has_dense_layers: whether some layers may stay dense.
+        has_own_head_size: whether heads may be of another size than hidden_size / num_attention_heads.
     """
 
     name: ClassVar[str]
     model_class: ClassVar[type[PreTrainedModel]]
     families: ClassVar[tuple[str, ...]]
     has_dense_layers: ClassVar[bool] = False
+    has_own_head_size: ClassVar[bool] = False
 
     def check(self, config: PreTrainedConfig, parts: Mapping[int, Parts]) -> None:
         """Raise PADNetError if a model of this configuration does not fit."""
@@ -65,8 +67,15 @@ class StockTarget(ABC):
         """What the model must not have: in words, whether it has, and the remedy."""
         window = getattr(config, "sliding_window", None)
         is_sliding = getattr(config, "use_sliding_window", True) and window is not None
+        has_biases = bool(getattr(config, "attention_bias", False))
+        size, usual = _head_dim(config), config.hidden_size // config.num_attention_heads
         return [
-            ("biases in its attention's output", _has_output_bias(config), "no stock target has a place for them"),
+            ("biases in its attention's output", has_biases, "no stock target has a place for them"),
+            (
+                f"heads of {size} where hidden_size / num_attention_heads is {usual}",
+                size != usual and not self.has_own_head_size,
+                "no stock target of its family has heads of their own size",
+            ),
             (
                 f"a sliding window of {window} tokens over {config.max_position_embeddings} positions",
                 is_sliding and window < config.max_position_embeddings,
@@ -92,11 +101,7 @@ class StockTarget(ABC):
         return {}
 
 
-def _has_output_bias(config: PreTrainedConfig) -> bool:
-    return bool(getattr(config, "attention_bias", False))
-
-
-def _common(config: PreTrainedConfig, parts: Mapping[int, Parts]) -> dict[str, Any]:
+def _common(config: PreTrainedConfig) -> dict[str, Any]:
     fields = {name: getattr(config, name) for name in _COMMON if hasattr(config, name)}
     return fields | {"dtype": config.dtype, "output_router_logits": False}
 
@@ -108,21 +113,10 @@ class GraniteMoeShared(StockTarget):
     model_class = GraniteMoeSharedForCausalLM
     families = ("llama", "mistral")
 
-    def obstacles(self, config: PreTrainedConfig) -> list[tuple[str, bool, str]]:
-        usual = config.hidden_size // config.num_attention_heads
-        return [
-            *super().obstacles(config),
-            (
-                f"heads of {_head_dim(config)} where hidden_size / num_attention_heads is {usual}",
-                _head_dim(config) != usual,
-                "no other stock target of its family has heads of their own size either",
-            ),
-        ]
-
     def config(self, config: PreTrainedConfig, parts: Mapping[int, Parts]) -> PreTrainedConfig:
         dynamic, static = next(iter(parts.values())).sizes
         return GraniteMoeSharedConfig(
-            **_common(config, parts),
+            **_common(config),
             num_local_experts=config.num_experts,
             intermediate_size=dynamic,
             shared_intermediate_size=static,
@@ -145,36 +139,41 @@ class GraniteMoeShared(StockTarget):
         return state
 
 
-class Qwen2Moe(StockTarget):
-    """Qwen2Moe, whose gate of the shared expert is one half for weights of zero, and whose queries have biases."""
+class _GatedSharedExpert(StockTarget):
+    """Qwen's mixtures. The gate of their shared expert is one half for weights of zero, so its output is doubled."""
 
-    name = "qwen2_moe"
-    model_class = Qwen2MoeForCausalLM
-    families = ("llama", "mistral", "qwen2")
     has_dense_layers = True
-
-    def obstacles(self, config: PreTrainedConfig) -> list[tuple[str, bool, str]]:
-        usual = config.hidden_size // config.num_attention_heads
-        heads = (
-            f"heads of {_head_dim(config)} where hidden_size / num_attention_heads is {usual}",
-            _head_dim(config) != usual,
-            "no stock target of its family has heads of their own size",
-        )
-        return [*super().obstacles(config), heads]
 
     def check(self, config: PreTrainedConfig, parts: Mapping[int, Parts]) -> None:
         super().check(config, parts)
         if next(iter(parts.values())).shared_down is None:
             raise PADNetError(
                 f"{self.name} cannot hold this model, in which nothing is static: its shared expert cannot be left out."
-                " Choose --target granitemoeshared if the family can, or partition the model first."
+                " Partition the model first, or choose --target granitemoeshared if the family can."
             )
 
-    def config(self, config: PreTrainedConfig, parts: Mapping[int, Parts]) -> PreTrainedConfig:
-        return Qwen2MoeConfig(**_common(config, parts), **_shared_fields(config, parts), qkv_bias=True)
-
     def layer(self, prefix: str, parts: Parts) -> State:
-        return _gated_layer(prefix, parts)
+        mlp = f"{prefix}mlp"
+        return {
+            f"{mlp}.gate.weight": parts.router,
+            f"{mlp}.experts.gate_up_proj": parts.gate_up,
+            f"{mlp}.experts.down_proj": parts.down,
+            f"{mlp}.shared_expert.gate_proj.weight": parts.shared_gate,
+            f"{mlp}.shared_expert.up_proj.weight": parts.shared_up,
+            f"{mlp}.shared_expert.down_proj.weight": 2 * parts.shared_down,
+            f"{mlp}.shared_expert_gate.weight": parts.router.new_zeros(1, parts.router.shape[1]),
+        }
+
+
+class Qwen2Moe(_GatedSharedExpert):
+    """Qwen2Moe, whose gate of the shared expert is one half for weights of zero, and whose queries have biases."""
+
+    name = "qwen2_moe"
+    model_class = Qwen2MoeForCausalLM
+    families = ("llama", "mistral", "qwen2")
+
+    def config(self, config: PreTrainedConfig, parts: Mapping[int, Parts]) -> PreTrainedConfig:
+        return Qwen2MoeConfig(**_common(config), **_shared_fields(config, parts), qkv_bias=True)
 
     def added(self, config: PreTrainedConfig, state: State) -> State:
         # vLLM's class has these biases whatever qkv_bias says, and takes what lies in memory if none are there.
@@ -183,30 +182,19 @@ class Qwen2Moe(StockTarget):
         return {name: bias for name, bias in biases.items() if name not in state}
 
 
-class Qwen3Next(StockTarget):
+class Qwen3Next(_GatedSharedExpert):
     """Qwen3Next with full attention everywhere; its output gate is one half for weights of zero."""
 
     name = "qwen3_next"
     model_class = Qwen3NextForCausalLM
     families = ("qwen3",)
-    has_dense_layers = True
-
-    def check(self, config: PreTrainedConfig, parts: Mapping[int, Parts]) -> None:
-        super().check(config, parts)
-        if next(iter(parts.values())).shared_down is None:
-            raise PADNetError(
-                f"{self.name} cannot hold this model, in which nothing is static: its shared expert cannot be left out."
-                " Partition the model first."
-            )
+    has_own_head_size = True
 
     def config(self, config: PreTrainedConfig, parts: Mapping[int, Parts]) -> PreTrainedConfig:
-        fields = _common(config, parts) | _shared_fields(config, parts)
+        fields = _common(config) | _shared_fields(config, parts)
         fields["rope_parameters"] = {**config.rope_parameters, "partial_rotary_factor": 1.0}
         layers = ["full_attention"] * config.num_hidden_layers
         return Qwen3NextConfig(**fields, head_dim=_head_dim(config), layer_types=layers, partial_rotary_factor=1.0)
-
-    def layer(self, prefix: str, parts: Parts) -> State:
-        return _gated_layer(prefix, parts)
 
     def attention(self, name: str, tensor: Tensor, config: PreTrainedConfig) -> Tensor:
         if name.endswith("norm.weight"):
@@ -233,20 +221,6 @@ def _shared_fields(config: PreTrainedConfig, parts: Mapping[int, Parts]) -> dict
         "moe_intermediate_size": dynamic,
         "shared_expert_intermediate_size": static,
         "mlp_only_layers": [number for number in range(config.num_hidden_layers) if number not in parts],
-    }
-
-
-def _gated_layer(prefix: str, parts: Parts) -> State:
-    """Qwen's names. The shared expert's gate is one half, so its output is doubled."""
-    mlp = f"{prefix}mlp"
-    return {
-        f"{mlp}.gate.weight": parts.router,
-        f"{mlp}.experts.gate_up_proj": parts.gate_up,
-        f"{mlp}.experts.down_proj": parts.down,
-        f"{mlp}.shared_expert.gate_proj.weight": parts.shared_gate,
-        f"{mlp}.shared_expert.up_proj.weight": parts.shared_up,
-        f"{mlp}.shared_expert.down_proj.weight": 2 * parts.shared_down,
-        f"{mlp}.shared_expert_gate.weight": parts.router.new_zeros(1, parts.router.shape[1]),
     }
 
 

@@ -29,6 +29,12 @@ def is_unfinished(path: Path) -> bool:
     return path.name.split(".")[0] == _UNFINISHED
 
 
+def check_new(folder: Path) -> None:
+    """Raise PADNetError if the folder holds something."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise PADNetError(f"{str(folder)!r} is there already, and not empty: give a new folder.")
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a text file, its folder with it."""
     path.parent.mkdir(parents=True, exist_ok=True)
