@@ -27,7 +27,7 @@ from padnet_hf.method.processes import failing_together, from_all
 from padnet_hf.method.report import PartitionReport, report
 from padnet_hf.method.scoring import Batch, no_trace, score_parameters, take
 from padnet_hf.method.shards import is_sharded
-from padnet_hf.method.trial import relatedness, trials
+from padnet_hf.method.trial import copies_are_equal, relatedness, trials
 from padnet_hf.method.work import count_work
 
 logger = logging.getLogger(__name__)
@@ -125,11 +125,12 @@ def _check_model(model: nn.Module) -> None:
 
 def _tell_changed_outputs(model: nn.Module, values: StaticValues) -> None:
     """Say that outputs change, where values that differ become one, or are not weighted any more."""
-    if apart := relatedness(pad_weights(model).values()):
+    weights = pad_weights(model).values()
+    if not all(copies_are_equal(weight.dynamic) for weight in weights):  # equal ones, the usual case, are seen at once
         logger.warning(
             "The copies of this model differ, by %.2g %% of their energy. Where they become static they are replaced "
             "by %s, so its outputs change: train on afterwards.",
-            100 * apart,
+            100 * relatedness(weights),
             {"mean": "their mean", "fresh": "the first of them"}[values],
         )
     weighted = [name for name, layer in pad_layers(model).items() if not layer.mixes_to_one()]
