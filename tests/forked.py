@@ -3,6 +3,7 @@
 Each has its own memory and files, is killed alone, and several make a process group, as under torchrun.
 """
 
+import faulthandler
 import importlib
 import multiprocessing
 import os
@@ -40,6 +41,8 @@ def _child(environment: Mapping[str, str], log: str, work: Callable[..., None], 
     os.environ.update(environment)
     for stream, suffix in ((1, "out"), (2, "err")):
         os.dup2(os.open(f"{log}.{suffix}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC), stream)
+    faulthandler.enable(file=2)  # a crash says where,
+    faulthandler.dump_traceback_later(SECONDS - 10, file=2)  # and so does a hang
     work(*arguments)
 
 
@@ -90,7 +93,8 @@ def start_group(context: Any, folder: Path, processes: int, work: Callable[..., 
 def run_group(context: Any, folder: Path, processes: int, work: Callable[..., None], *arguments: Any) -> list[Ended]:
     """The same, and every process has to end well."""
     ended = start_group(context, folder, processes, work, *arguments)
-    assert [one.code for one in ended] == [0] * processes, "\n".join(one.err for one in ended)
+    codes = [one.code for one in ended]
+    assert codes == [0] * processes, "\n".join([f"exit codes {codes}", *(one.err for one in ended)])
     return ended
 
 

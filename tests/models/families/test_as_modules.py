@@ -1,6 +1,7 @@
 """What people do to any module they do to a PAD model: every family, fully dynamic and partitioned."""
 
 import copy
+import gc
 import io
 import pickle
 from collections.abc import Callable
@@ -352,20 +353,25 @@ def test_options_that_do_not_fit_the_weights_are_named(dense: str, tmp_path: Pat
 # On several processes
 
 
+def _two_steps_under_ddp(dense: str, ratio: float) -> None:
+    """Plain DDP fails in the second step if a parameter of the first had no gradient."""
+    model = small_pad(dense, classifier_of(dense)).train()
+    config = PartitionConfig(dynamic_ratio=ratio, criterion="random", granularity="unit")
+    partition(model, None, config, progress=False)
+    for name, parameter in model.named_parameters():
+        if any(part in name for part in ("pooler", "mask_token", "position_embeddings")):
+            parameter.requires_grad_(False)  # of stock models, where the head uses none
+    wrapped = nn.parallel.DistributedDataParallel(model)
+    for _ in range(2):
+        wrapped(**_labelled(model)).loss.backward()
+
+
 def _train_under_ddp() -> None:
-    """Two steps of plain DDP, which fails in the second one if a parameter of the first had no gradient."""
     torch.distributed.init_process_group("gloo")
     for dense in KNOWN:
         for ratio in (0.0, 0.5):
-            model = small_pad(dense, classifier_of(dense)).train()
-            config = PartitionConfig(dynamic_ratio=ratio, criterion="random", granularity="unit")
-            partition(model, None, config, progress=False)
-            for name, parameter in model.named_parameters():
-                if any(part in name for part in ("pooler", "mask_token", "position_embeddings")):
-                    parameter.requires_grad_(False)  # of stock models, where the head uses none
-            wrapped = nn.parallel.DistributedDataParallel(model)
-            for _ in range(2):
-                wrapped(**_labelled(model)).loss.backward()
+            _two_steps_under_ddp(dense, ratio)
+    gc.collect()  # DDP's reducer has to be gone before its process group is
     torch.distributed.barrier()
     torch.distributed.destroy_process_group()
 
