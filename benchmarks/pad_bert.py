@@ -19,12 +19,12 @@ from transformers import BertConfig, BertForSequenceClassification
 from benchmarks.comparison import Job, Measured
 from benchmarks.device import Clock, device
 from benchmarks.fresh import each_in_fresh_process
-from benchmarks.layers import dynamic_count, scatter_masks, use_transformers_code
+from benchmarks.layers import scatter_masks, use_transformers_code
+from benchmarks.partitioned import partitioned_fields
 from benchmarks.targets import Target
 from benchmarks.timing import interleaved
 from benchmarks.training import measure_steps
 from padnet_hf import PADBertConfig, PADBertForSequenceClassification
-from padnet_hf.method.layer import pad_weights
 from padnet_hf.method.layout import Granularity
 
 INFERENCE, STEP = "inference", "training step"
@@ -85,24 +85,14 @@ def build(variant: str, shape: Shape) -> nn.Module:
     fields = {**vars(shape), "router_init_std": 0.02}  # a router of zeros would send all tokens to the same experts
     granularity: Granularity | None = {UNIT: "unit", ELEMENT: "element"}.get(variant)
     if granularity:
-        fields = fields | partitioned_fields(shape, granularity)
+        whole = PADBertConfig(**fields)
+        fields |= partitioned_fields(PADBertForSequenceClassification, whole, granularity, RATIO)
     model = PADBertForSequenceClassification(PADBertConfig(**fields))
     scatter_masks(model)
     if variant == BASELINE:
         model.set_experts_implementation("grouped_mm")
         use_transformers_code(model)
     return model
-
-
-def partitioned_fields(shape: Shape, granularity: Granularity) -> dict[str, dict]:
-    """What the configuration of a model partitioned at random says: no fully dynamic model has to be made first."""
-    with torch.device("meta"):
-        whole = PADBertForSequenceClassification(PADBertConfig(**vars(shape)))
-    counts = {
-        name.removeprefix("bert."): dynamic_count(weight.num_candidates(granularity), granularity, RATIO)
-        for name, weight in pad_weights(whole).items()
-    }
-    return {"dynamic_counts": counts, "partition": {"granularity": granularity}}
 
 
 def sentences(batch: int, sizes: Sizes) -> dict[str, Tensor]:

@@ -1,8 +1,9 @@
 """Peak memory of upcycling and partitioning a language model from a checkpoint, each in a process of its own.
 
-    python -m benchmarks.upcycling_memory --copies 4 --layers 16
+    python -m benchmarks.upcycling_memory --copies 4 --layers 16 --criterion snip
 
-The model has the shape of Llama 3.2 1B and random weights in bfloat16. The peak is the process's largest resident set
+The model has the shape of Llama 3.2 1B and random weights in bfloat16; it is partitioned by unit, with one text of 64
+tokens if the criterion looks at gradients. The peak is the process's largest resident set
 beyond what it was after the imports; it is compared with the larger of source and result.
 """
 
@@ -42,13 +43,15 @@ def _peak() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def _measure(folder: str, copies: int, with_partition: bool) -> dict[str, int]:
+def _measure(folder: str, copies: int, criterion: str | None) -> dict[str, int]:
+    """Sizes in bytes; with a criterion the model is partitioned by it."""
     start = _peak()
     model = PADLlamaForCausalLM.from_dense(folder, num_experts=copies)
     held = {"fully dynamic": _bytes_of(model)}
-    if with_partition:
-        config = PartitionConfig(criterion="random", granularity="unit", scope="layer")
-        partition(model, None, config, progress=False)
+    if criterion:
+        config = PartitionConfig(criterion=criterion, granularity="unit", scope="layer")
+        text = torch.randint(_SHAPE["vocab_size"], (1, 64))
+        partition(model, [{"input_ids": text, "labels": text}], config, progress=False)
         held["partitioned"] = _bytes_of(model)
     return held | {"peak": _peak() - start}
 
@@ -64,6 +67,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--copies", type=int, default=4)
     parser.add_argument("--layers", type=int, default=16)
+    parser.add_argument("--criterion", default="snip")
     parser.add_argument("--stage", choices=["make", "upcycle", "partition"])
     parser.add_argument("--folder")
     asked = parser.parse_args()
@@ -71,11 +75,12 @@ def main() -> None:
         print(json.dumps({"bytes": _make(asked.folder, asked.layers)}))
         return
     if asked.stage:
-        print(json.dumps(_measure(asked.folder, asked.copies, asked.stage == "partition")))
+        print(json.dumps(_measure(asked.folder, asked.copies, asked.criterion if asked.stage == "partition" else None)))
         return
     folder = tempfile.mkdtemp()
     try:
         shared = ("--folder", str(Path(folder)), "--layers", str(asked.layers), "--copies", str(asked.copies))
+        shared += ("--criterion", asked.criterion)
         source = _in_a_process("--stage", "make", *shared)["bytes"]
         for stage in ("upcycle", "partition"):
             found = _in_a_process("--stage", stage, *shared)

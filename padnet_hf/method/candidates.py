@@ -31,6 +31,10 @@ class Candidates(ABC):
         self._group_of = {weight: number for number, group in enumerate(groups) for weight in group.weights}
         self._share = 1.0
 
+    def mask_of(self, weight: PADWeight) -> Tensor:
+        """Which candidates of a weight are dynamic still, (N,) or (U,) bool."""
+        return self._mask(self._group_of[weight])
+
     def _mask(self, group: int) -> Tensor:
         return unpack_mask(self.masks[group], self._sizes[group])
 
@@ -55,10 +59,6 @@ class Candidates(ABC):
         """Contributions of a weight's elements, (*shape), -> those of its candidates."""
 
     @abstractmethod
-    def dynamic_elements(self, weight: PADWeight) -> Tensor:
-        """Which elements of a weight are dynamic still, (*shape) bool."""
-
-    @abstractmethod
     def _selected(self, contributions: Sequence[Tensor], share: float) -> list[Tensor]: ...
 
 
@@ -67,10 +67,7 @@ class Elements(Candidates):
 
     def reduced(self, weight: PADWeight, contribution: Tensor) -> Tensor:
         flat = contribution.flatten()
-        return flat if self._share == 1 else flat.index_select(0, positions_of(self._mask(self._group_of[weight])))
-
-    def dynamic_elements(self, weight: PADWeight) -> Tensor:
-        return self._mask(self._group_of[weight]).view(weight.shape)
+        return flat if self._share == 1 else flat.index_select(0, positions_of(self.mask_of(weight)))
 
     def _selected(self, contributions: Sequence[Tensor], share: float) -> list[Tensor]:
         scores = [contribution.abs_() for contribution in contributions]
@@ -85,9 +82,6 @@ class Units(Candidates):
     def reduced(self, weight: PADWeight, contribution: Tensor) -> Tensor:
         along = contribution.movedim(weight.layout.unit_dim, 0)
         return along.reshape(weight.layout.unit_blocks, weight.num_candidates("unit"), -1).sum(dim=(0, 2))
-
-    def dynamic_elements(self, weight: PADWeight) -> Tensor:
-        return weight.layout.over_elements(self._mask(self._group_of[weight])).view(weight.shape)
 
     def _selected(self, contributions: Sequence[Tensor], share: float) -> list[Tensor]:
         scores, unit_sizes = [], []

@@ -30,17 +30,16 @@ def partitioned_state(
     static = STATIC_VALUES[static_values]
     count, total, layout = int(mask.sum()), mask.numel(), weight.layout
     copies = weight.dynamic.detach()
+    differing = copies[:1] if copies_are_equal(copies) else copies  # of equal ones the first says all
     if count == total:
         return {"dynamic": copies}
     if count == 0:
-        return {"static": static(copies)}
-    if granularity == "element":
-        copies, dim, along = copies.flatten(1), 0, mask
-    else:
-        dim, along = layout.unit_dim, mask.repeat(layout.unit_blocks)
+        return {"static": static(differing)}
+    copies, dim, along = layout.places(copies, mask, granularity)
+    differing, _, _ = layout.places(differing, mask, granularity)
     state = {
-        "dynamic": copies.index_select(1 + dim, positions_of(along)),
-        "static": static(copies.index_select(1 + dim, positions_of(~along))),
+        "dynamic": copies.index_select(dim, positions_of(along)),
+        "static": static(differing.index_select(dim, positions_of(~along))),
         "phi": copies.new_zeros(1),
     }
     if granularity == "element" or layout.ordered:
@@ -56,9 +55,7 @@ def _unpartitioned(weight: PADWeight, mask: Tensor) -> Tensor:
     copies = weight.values.new_empty(layout.num_copies, *layout.shape)
     if weight.is_static:
         return copies.copy_(weight.static.detach())
-    places, dim, along = copies.flatten(1), 1, mask
-    if weight.granularity == "unit":
-        places, dim, along = copies, 1 + layout.unit_dim, mask.repeat(layout.unit_blocks)
+    places, dim, along = layout.places(copies, mask, weight.granularity)
     places.index_copy_(dim, positions_of(along), weight.dynamic.detach())
     static = weight.static.detach().expand(layout.num_copies, *weight.static.shape)
     places.index_copy_(dim, positions_of(~along), static)

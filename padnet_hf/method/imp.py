@@ -160,7 +160,7 @@ def _choose(
     def reduce(number: int, contribution: Tensor) -> Tensor:
         return remaining.reduced(remaining.weights[number], contribution)
 
-    with bar, no_trace(model, scored), trials(remaining.weights) as by_weight:
+    with bar, no_trace(model, scored), trials(remaining.weights, config.granularity) as by_weight:
         for number in range(1, config.num_rounds + 1):
             remaining.select(
                 score_parameters(model, scored, batches, criterion, generator, reduce=reduce, on_batch=bar.update),
@@ -168,7 +168,7 @@ def _choose(
             )
             if number < config.num_rounds:
                 for weight, trial in by_weight.items():
-                    trial.apply(remaining.dynamic_elements(weight), config.static_branch, static)
+                    trial.apply(remaining.mask_of(weight), config.static_branch, static)
         bar.update(steps - bar.n)
     return remaining.masks
 

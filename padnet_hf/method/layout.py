@@ -103,3 +103,12 @@ class Layout:
         """One value per unit, (U,), -> the same for each of the unit's elements, (N,)."""
         sizes = [-1 if dim == self.unit_dim else 1 for dim in range(len(self.shape))]
         return values.repeat(self.unit_blocks).view(sizes).expand(self.shape).flatten()
+
+    def places(self, copies: Tensor, mask: Tensor, granularity: Granularity) -> tuple[Tensor, int, Tensor]:
+        """Where the candidates of copies (E, *shape) lie: a view of them, its dimension, and `mask` along it.
+
+        mask: (N,) or (U,) bool. The view is (E, N) by element and the copies themselves by unit.
+        """
+        if granularity == "element":
+            return copies.flatten(1), 1, mask
+        return copies, 1 + self.unit_dim, mask.repeat(self.unit_blocks)

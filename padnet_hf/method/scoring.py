@@ -148,7 +148,8 @@ def _score(criterion: Criterion, copies: Tensor, gradients: Tensor | None, gener
 
 
 def _are_finite(scores: Iterable[Tensor]) -> bool:
-    return all(bool(score.isfinite().all()) for score in scores)
+    ends = (end for score in scores if score.numel() for end in score.aminmax())  # unlike isfinite without a copy
+    return all(bool(end.isfinite()) for end in ends)
 
 
 def _loss(model: nn.Module, batch: Batch, index: int) -> Tensor:

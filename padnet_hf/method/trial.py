@@ -1,11 +1,12 @@
 """Masks tried on a fully dynamic weight: its values are changed in place, and given back at the end."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
 from torch import Tensor
 
+from padnet_hf.method.layout import Granularity
 from padnet_hf.method.packing import mean_over_copies, pack_mask, positions_of, unpack_mask
 from padnet_hf.method.weight import PADWeight
 
@@ -31,52 +32,55 @@ def relatedness(weights: Iterable[PADWeight]) -> float:
 
 
 class MaskTrial:
-    """A weight on which masks are tried, with what its static elements held.
+    """A weight on which masks are tried, each inside the one before, with what its static candidates held.
 
-    Of copies that are all equal one is enough to remember, and only where they are static: together with the scores of
-    the elements that are dynamic still, that is one number per element of one copy (ours).
+    Of copies that are all equal one is enough to remember: with the scores of the candidates that are dynamic still,
+    that is one number per element of one copy (ours).
     """
 
-    def __init__(self, weight: PADWeight) -> None:
-        copies = weight.dynamic.detach()
-        self._equal = copies_are_equal(copies)
-        self._groups = copies.split(len(copies) if self._equal else 1)
-        """Copies that are remembered together, (E, *shape) or (1, *shape) each."""
-        self._static_bits: Tensor | None = None
-        self._held: list[Tensor] = []
+    def __init__(self, weight: PADWeight, granularity: Granularity) -> None:
+        self._weight, self._granularity = weight, granularity
+        self._copies = weight.dynamic.detach()
+        self._equal = copies_are_equal(self._copies)
+        self._taken: list[tuple[Tensor, list[Tensor]]] = []
+        """Which candidates became static, as bits, and their values, (1, ...) for each group of equal copies."""
 
     def apply(self, mask: Tensor, branch: str, value: Callable[[Tensor], Tensor] = mean_over_copies) -> None:
-        """Show what elements outside `mask` (*shape) bool do once static: nothing ("drop"), or their value ("keep")."""
+        """Show what candidates outside `mask` do once static: nothing ("drop"), or have their value ("keep").
+
+        mask: (N,) or (U,) bool; dynamic only where the one before it was.
+        """
         if branch == "keep" and self._equal:
             return
-        static = positions_of(~mask.flatten())
-        held = [self._own(number).index_select(0, static) for number in range(len(self._groups))]
-        self._held, self._static_bits = held, pack_mask(~mask)
-        shown = value(torch.stack(held)) if branch == "keep" else held[0].new_zeros(1).expand(len(static))
-        for copies in self._groups:
-            for copy in copies:
-                copy.view(-1).index_copy_(0, static, shown)
+        new = ~mask
+        for bits, _ in self._taken:
+            new &= ~unpack_mask(bits, len(mask))
+        groups, dim, positions = self._places(new)
+        held = [copies[:1].index_select(dim, positions) for copies in groups]
+        self._taken.append((pack_mask(new), held))
+        shown = value(torch.cat(held)) if branch == "keep" else torch.zeros_like(held[0][0])
+        for copies in groups:
+            copies.index_copy_(dim, positions, shown.expand(len(copies), *shown.shape))
 
     def undo(self) -> None:
         """Give the weight its own values back."""
-        if self._held:
-            for number, copies in enumerate(self._groups):
-                copies.copy_(self._own(number).view(copies.shape[1:]))
-        self._held, self._static_bits = [], None
+        total = self._weight.num_candidates(self._granularity)
+        for bits, held in self._taken:
+            groups, dim, positions = self._places(unpack_mask(bits, total))
+            for copies, values in zip(groups, held, strict=True):
+                copies.index_copy_(dim, positions, values.expand(len(copies), *values.shape[1:]))
+        self._taken = []
 
-    def _own(self, group: int) -> Tensor:
-        """The values that the copies of a group had at first, (N,)."""
-        own = self._groups[group][0].flatten().clone()
-        if self._held:
-            static = positions_of(unpack_mask(self._static_bits, len(own)))
-            own.index_copy_(0, static, self._held[group])
-        return own
+    def _places(self, mask: Tensor) -> tuple[Sequence[Tensor], int, Tensor]:
+        """Groups of equal copies, the dimension of their candidates, and positions of those under `mask`."""
+        places, dim, along = self._weight.layout.places(self._copies, mask, self._granularity)
+        return places.split(len(places) if self._equal else 1), dim, positions_of(along)
 
 
 @contextmanager
-def trials(weights: Iterable[PADWeight]) -> Iterator[dict[PADWeight, MaskTrial]]:
+def trials(weights: Iterable[PADWeight], granularity: Granularity) -> Iterator[dict[PADWeight, MaskTrial]]:
     """What masks can be tried with, by weight; at the end the weights have their own values, on errors too."""
-    by_weight = {weight: MaskTrial(weight) for weight in weights}
+    by_weight = {weight: MaskTrial(weight, granularity) for weight in weights}
     try:
         yield by_weight
     finally:

@@ -15,7 +15,7 @@ def _candidates(granularity: Granularity) -> Candidates:
 def test_at_first_every_candidate_is_dynamic() -> None:
     for granularity in ("element", "unit"):
         remaining = _candidates(granularity)
-        assert all(bool(remaining.dynamic_elements(weight).all()) for weight in remaining.weights)
+        assert all(bool(remaining.mask_of(weight).all()) for weight in remaining.weights)
 
 
 def test_static_elements_need_no_score() -> None:
@@ -24,21 +24,21 @@ def test_static_elements_need_no_score() -> None:
     remaining.select(scores, 0.25)
     weight = remaining.weights[0]
     places = torch.arange(weight.shape.numel()).view(weight.shape)
-    dynamic = remaining.dynamic_elements(weight)
-    assert torch.equal(remaining.reduced(weight, places.float()), places[dynamic].float())
+    dynamic = remaining.mask_of(weight)
+    assert torch.equal(remaining.reduced(weight, places.float()), places.flatten()[dynamic].float())
     assert 0 < int(dynamic.sum()) < dynamic.numel()
 
 
 def test_an_element_that_became_static_never_becomes_dynamic_again() -> None:
     remaining = _candidates("element")
     generator = torch.Generator().manual_seed(0)
-    before = [remaining.dynamic_elements(weight) for weight in remaining.weights]
+    before = [remaining.mask_of(weight) for weight in remaining.weights]
     for share in (0.7, 0.4, 0.1):
         contributions = [torch.randn(weight.shape, generator=generator) for weight in remaining.weights]
         remaining.select(
             [remaining.reduced(*pair) for pair in zip(remaining.weights, contributions, strict=True)], share
         )
-        after = [remaining.dynamic_elements(weight) for weight in remaining.weights]
+        after = [remaining.mask_of(weight) for weight in remaining.weights]
         assert not any(bool((now & ~then).any()) for now, then in zip(after, before, strict=True))
         total = sum(mask.numel() for mask in after)
         assert sum(int(mask.sum()) for mask in after) == round(share * total)
@@ -54,5 +54,4 @@ def test_the_contributions_of_a_unit_are_summed_before_their_magnitude_is_taken(
     remaining.select([remaining.reduced(*pair) for pair in zip(remaining.weights, contributions, strict=True)], 0.1)
     first = unpack_mask(remaining.masks[0], len(bias))
     assert first.nonzero().flatten().tolist() == list(range(8, 16))
-    weight = remaining.weights[0]
-    assert torch.equal(remaining.dynamic_elements(weight), first[:, None].expand(weight.shape))
+    assert all(torch.equal(remaining.mask_of(weight), first) for weight in remaining.weights[:2])
