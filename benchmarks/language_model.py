@@ -1,4 +1,6 @@
-"""A language model whole: the shape of a Llama of 0.5B (896/4,864) in 4 layers, 8 experts, 2 per token, random weights.
+"""A language model whole: the shape of a Llama of 0.5B (896/4,864) in 4 of 24 layers, 8 experts, 2 per token.
+
+Weights are random. The vocabulary is a sixth of 32,000 too, so that its matrix has the share that it has in 24 layers.
 
 Compared are dense Llama, transformers' Mixtral of the same sizes as it comes (grouped_mm) and with its loop over
 experts (eager), ours fully dynamic, ours partitioned at 0.5 at random, and the unit partition's stock export
@@ -49,7 +51,7 @@ class Shape:
     intermediate_size: int = 4864
     num_attention_heads: int = 14
     num_key_value_heads: int = 2
-    vocab_size: int = 32_000
+    vocab_size: int = 5_376
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,11 @@ def build(variant: str, shape: Shape) -> PreTrainedModel:
         fields |= partitioned_fields(PADLlamaForCausalLM, PADLlamaConfig(**fields), granularity)
     model = PADLlamaForCausalLM(PADLlamaConfig(**fields))
     scatter_masks(model)
-    return to_stock(model) if variant == STOCK else model
+    if variant != STOCK:
+        return model
+    stock = to_stock(model)
+    stock.config.output_router_logits = True  # in training with its balance loss, as the others
+    return stock
 
 
 def _built(sizes: Sizes) -> dict[str, PreTrainedModel]:

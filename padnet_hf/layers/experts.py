@@ -248,8 +248,8 @@ class PADExperts(nn.Module):
             bias_d, bias_s = up_bias.scales()
             bias_dynamic = (up_bias.own_dynamic * bias_d).to(dtype)
             bias_static = (up_bias.shared_static * bias_s).to(dtype)
-        inner = self._inner(F.linear(hidden, (up.shared_static * up_s).to(dtype), bias_static))
-        static = F.linear(inner, (down.shared_static * down_s).to(dtype))
+        inner = self._inner(F.linear(hidden * up_s.to(dtype), up.shared_static.to(dtype), bias_static))
+        static = F.linear(inner, down.shared_static.to(dtype)) * down_s.to(dtype)
         dynamic = (
             up.own_dynamic.to(dtype),
             bias_dynamic,
