@@ -60,12 +60,26 @@ def experts_loop(experts: BuiltExperts, hidden: Tensor, index: Tensor, weights: 
     there no branch may depend on data.
     """
     used = _used(index, experts.num_experts)
+    if used is not None and len(hidden) == 1:
+        return _of_one_token(experts, hidden, index, weights)
     places = [torch.where(index == expert) for expert in (range(experts.num_experts) if used is None else used)]
     inner = _linear((hidden[token] for token, _ in places), experts.up, experts.up_bias, used)
     outer = _linear(map(experts.inner, inner), experts.down_proj, experts.down_proj_bias, used)
     output = torch.zeros_like(hidden)
     for (token, slot), values in zip(places, outer, strict=True):
         output.index_add_(0, token, (values * weights[token, slot, None]).to(output.dtype))
+    return output
+
+
+def _of_one_token(experts: BuiltExperts, hidden: Tensor, index: Tensor, weights: Tensor) -> Tensor:
+    """The same for T = 1, as in decoding: nothing has to be gathered."""
+    chosen = [(expert, slot) for slot, expert in enumerate(index[0].tolist()) if expert < experts.num_experts]
+    used = [expert for expert, _ in chosen]
+    inner = _linear([hidden] * len(used), experts.up, experts.up_bias, used)
+    outer = _linear(map(experts.inner, inner), experts.down_proj, experts.down_proj_bias, used)
+    output = torch.zeros_like(hidden)
+    for (_, slot), values in zip(chosen, outer, strict=True):
+        output += values * weights[:, slot, None]
     return output
 
 
@@ -97,6 +111,11 @@ class ExpertWeights(NamedTuple):
     up_bias: PADWeight | None
     down: PADWeight
     down_bias: PADWeight | None
+
+    @property
+    def has_static_units(self) -> bool:
+        """Whether a static network stands beside the experts."""
+        return self.up.granularity == "unit" and self.up.phi is not None
 
 
 class PADExperts(nn.Module):
@@ -186,8 +205,7 @@ class PADExperts(nn.Module):
     @property
     def has_static_units(self) -> bool:
         """Whether a static network stands beside the experts."""
-        up = self.weights.up
-        return up.granularity == "unit" and up.phi is not None
+        return self.weights.has_static_units
 
     def forward(self, hidden: Tensor, index: Tensor, weights: Tensor) -> Tensor:
         """hidden (T, H), index (T, K) chosen experts, weights (T, K) gates -> (T, H)."""
@@ -197,10 +215,9 @@ class PADExperts(nn.Module):
 
     def _mixture(self, hidden: Tensor, index: Tensor, weights: Tensor) -> Tensor:
         hidden = in_autocast_dtype(hidden)
-        dtype = hidden.dtype
-        if self.has_static_units:
-            return self._units(hidden, index, weights)
-        own = self.weights
+        dtype, own = hidden.dtype, self.weights
+        if own.has_static_units:
+            return self._units(own, hidden, index, weights)
         if self._implementation(hidden.device) is experts_loop:
             up_bias, down_bias = (None if bias is None else bias.build() for bias in (own.up_bias, own.down_bias))
             return self._routed((own.up, up_bias, own.down, down_bias), hidden, index, weights)
@@ -238,10 +255,10 @@ class PADExperts(nn.Module):
             return static * weights.detach().sum(dim=-1, keepdim=True).to(static.dtype)
         return static
 
-    def _units(self, hidden: Tensor, index: Tensor, weights: Tensor) -> Tensor:
+    def _units(self, own: ExpertWeights, hidden: Tensor, index: Tensor, weights: Tensor) -> Tensor:
         """The unit partition. Scale factors go to the smallest tensor that carries them: activations, biases, gates."""
         dtype = hidden.dtype
-        up, up_bias, down, down_bias = self.weights
+        up, up_bias, down, down_bias = own
         (up_d, up_s), (down_d, down_s) = up.scales(), down.scales()
         bias_dynamic = bias_static = None
         if up_bias is not None:

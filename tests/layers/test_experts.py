@@ -67,6 +67,16 @@ def test_outputs_and_every_gradient_are_the_papers_formula(
     _compare_with_formula(experts, make_routing(num_tokens, dtype), 1e-10 if dtype == torch.float64 else 2e-5)
 
 
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("num_tokens", [13, 2, 1])
+def test_without_gradients_outputs_are_the_papers_formula(form: str, kind: str, num_tokens: int) -> None:
+    experts, (hidden, logits, index) = make_experts(form, **KINDS[kind]), make_routing(num_tokens)
+    with torch.no_grad():
+        expected = reference_experts(experts, hidden, index, logits.softmax(dim=-1))
+        assert torch.allclose(experts(hidden, index, logits.softmax(dim=-1)), expected, rtol=1e-10, atol=1e-10)
+
+
 @pytest.mark.parametrize(("implementation", "dtype"), IMPLEMENTATIONS[:3])
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("kind", KINDS)
