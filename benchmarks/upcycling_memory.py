@@ -1,6 +1,6 @@
 """Peak memory of upcycling and partitioning a language model from a checkpoint, each in a process of its own.
 
-    python -m benchmarks.upcycling_memory --copies 4 --layers 16 --criterion snip
+    python -m benchmarks.upcycling_memory --copies 8 --layers 16 --criterion snip
 
 The model has the shape of Llama 3.2 1B and random weights in bfloat16; it is partitioned by unit, with one text of 64
 tokens if the criterion looks at gradients. The peak is the process's largest resident set
@@ -65,7 +65,7 @@ def _in_a_process(*arguments: str) -> dict[str, int]:
 def main() -> None:
     """Measure and print, or, with --stage, do one of the parts."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--copies", type=int, default=4)
+    parser.add_argument("--copies", type=int, default=8)
     parser.add_argument("--layers", type=int, default=16)
     parser.add_argument("--criterion", default="snip")
     parser.add_argument("--stage", choices=["make", "upcycle", "partition"])

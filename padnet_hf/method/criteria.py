@@ -32,6 +32,9 @@ class Criterion:
     needs_gradients: bool
 
 
+_CHUNK = 1 << 20
+"""Elements that are looked at together: no whole weight is made in another dtype."""
+
 _CRITERIA: dict[str, Criterion] = {}
 
 
@@ -65,7 +68,9 @@ def _snip(copies: Tensor, gradients: Tensor | None, generator: torch.Generator) 
     """sum_e Theta_e * dL/dTheta_e = dL/dM at the present mask (PAD-Net, section 3.3, after SNIP, Lee et al. 2019)."""
     contribution = torch.zeros(copies.shape[1:], dtype=torch.float32, device=copies.device)
     for copy, gradient in zip(copies, gradients, strict=True):
-        contribution.addcmul_(copy.float(), gradient.float())
+        chunks = (tensor.flatten().split(_CHUNK) for tensor in (contribution, copy, gradient))
+        for total, values, slopes in zip(*chunks, strict=True):
+            total.addcmul_(values.float(), slopes.float())
     return contribution
 
 
@@ -74,7 +79,8 @@ def _magnitude(copies: Tensor, gradients: Tensor | None, generator: torch.Genera
     """Mean over copies of |Theta_e|, the usual baseline of pruning."""
     contribution = torch.zeros(copies.shape[1:], dtype=torch.float32, device=copies.device)
     for copy in copies:
-        contribution.add_(copy.float().abs(), alpha=1 / len(copies))
+        for total, values in zip(*(tensor.flatten().split(_CHUNK) for tensor in (contribution, copy)), strict=True):
+            total.add_(values.float().abs(), alpha=1 / len(copies))
     return contribution
 
 
