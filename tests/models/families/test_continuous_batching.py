@@ -1,4 +1,4 @@
-"""transformers' continuous batching (`generate_batch`, what `transformers serve` runs) writes what `generate` writes."""
+"""transformers' continuous batching (`generate_batch`, used by `transformers serve`) writes what `generate` writes."""
 
 import pytest
 import torch
