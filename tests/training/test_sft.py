@@ -122,6 +122,12 @@ def losses_of(trainer: SFTTrainer) -> list[float]:
 LEARNING = {"max_steps": 12, "learning_rate": 1e-2, "logging_steps": 1, "activation_checkpointing": True}
 TEXTS = Dataset.from_dict({"text": [line * (1 + number % 3) for number, line in enumerate(LINES[:ROWS])]})
 
+ROWS_OF = {
+    "text": TEXTS,
+    "messages": Dataset.from_dict({"messages": CHAT[:ROWS]}),
+    "prompt": Dataset.from_list([{"prompt": line[:9], "completion": line[9:]} for line in LINES[:ROWS]]),
+}
+
 
 @pytest.mark.parametrize("coef", [0.0, 1e-2])
 def test_two_batches_of_two_learn_as_one_of_four(
@@ -141,11 +147,11 @@ def test_two_batches_of_two_learn_as_one_of_four(
 
 
 @pytest.mark.parametrize("dense", FAMILIES)
-@pytest.mark.parametrize("column", ["text", "messages"])
+@pytest.mark.parametrize("column", ["text", "messages", "prompt"])
 def test_texts_and_chats_are_learned_and_what_was_learned_is_saved(
     column: str, dense: str, make: Callable[..., SFTTrainer], tokenizer: PreTrainedTokenizerFast, tmp_path: Path
 ) -> None:
-    rows = TEXTS if column == "text" else Dataset.from_dict({"messages": CHAT[:ROWS]})
+    rows = ROWS_OF[column]
     model = partitioned(dense, tokenizer)
     trainer = make(model, rows, eval_dataset=rows, save_strategy="steps", save_steps=6, **LEARNING)
     first = trainer.evaluate()["eval_loss"]
@@ -153,8 +159,8 @@ def test_texts_and_chats_are_learned_and_what_was_learned_is_saved(
     learned = trainer.evaluate()["eval_loss"]
     assert learned < 0.8 * first
     ids = trainer.train_dataset[0]["input_ids"]
-    text = TEXTS[0]["text"] if column == "text" else tokenizer.apply_chat_template(CHAT[0], tokenize=False)
-    assert tokenizer.decode(ids).removesuffix("<end>") == text
+    texts = {"text": LINES[0], "prompt": LINES[0], "messages": tokenizer.apply_chat_template(CHAT[0], tokenize=False)}
+    assert tokenizer.decode(ids).removesuffix("<end>") == texts[column]
     loaded = AutoModelForCausalLM.from_pretrained(tmp_path / "out" / "checkpoint-12").eval()
     assert loaded.is_partitioned
     for name, values in model.state_dict().items():
