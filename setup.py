@@ -31,8 +31,9 @@ EXAMPLES = [
     *PEFT,
     *PLOTS,
 ]
+LM = ["lm-eval>=0.4.13", "trl>=1.16"]  # language models: the harness that measures them, Trainers of instructions
 EXPORT = ["onnx>=1.17", "onnxruntime>=1.20", "onnxscript>=0.5"]
-TEST = ["hypothesis", "pytest>=9", "pytest-xdist", "ruff", *EXAMPLES, *EXPORT]
+TEST = ["hypothesis", "pytest>=9", "pytest-xdist", "ruff", *EXAMPLES, *EXPORT, *LM]
 TEST += ["parameterized"]  # transformers' own tests need it
 
 setup(
@@ -62,7 +63,7 @@ setup(
         "typer",
         "wrapt",
     ],
-    extras_require={"examples": EXAMPLES, "export": EXPORT, "peft": PEFT, "plots": PLOTS, "test": TEST},
+    extras_require={"examples": EXAMPLES, "export": EXPORT, "lm": LM, "peft": PEFT, "plots": PLOTS, "test": TEST},
     classifiers=[
         "Development Status :: 4 - Beta",
         "Intended Audience :: Science/Research",

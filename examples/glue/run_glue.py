@@ -38,6 +38,7 @@ from padnet_hf.jobs.command_line import run_command
 from padnet_hf.jobs.labels import described
 from padnet_hf.jobs.lora_options import adapter_options
 from padnet_hf.jobs.networks import check_adapter
+from padnet_hf.jobs.padding import agree_on_padding
 from padnet_hf.jobs.partition_options import makes_model, partition_config
 from padnet_hf.jobs.run_request import check_run, roles_of
 from padnet_hf.jobs.run_steps import run_steps
@@ -105,6 +106,7 @@ def prepare(
     if "label2id" not in fields and not data.is_regression:
         data = replace(data, metric="regression")  # without training data only the model knows
     tokenizer = load_tokenizer(source, model_arguments)
+    fields |= agree_on_padding(tokenizer, config)
     check_length(config, tokenizer, data_arguments)
     sets = {
         split: tokenise(limited(data, split, data_arguments), tokenizer, fields, data_arguments.max_seq_length)

@@ -14,8 +14,14 @@ from padnet_hf.method.shards import is_sharded
 if TYPE_CHECKING:
     from peft import LoraConfig
 
-_TASKS = {"SequenceClassification": "SEQ_CLS", "TokenClassification": "TOKEN_CLS", "QuestionAnswering": "QUESTION_ANS"}
-"""End of a model class's name -> PEFT's task, which trains and saves the head of such a model."""
+_TASKS = {
+    "SequenceClassification": "SEQ_CLS",
+    "TokenClassification": "TOKEN_CLS",
+    "QuestionAnswering": "QUESTION_ANS",
+    "CausalLM": "CAUSAL_LM",
+}
+"""End of a model class's name -> PEFT's task. It trains and saves a new head; a language model's is old, and
+stays as it is."""
 
 
 def lora_config(
@@ -24,7 +30,8 @@ def lora_config(
     """A LoraConfig for `peft.get_peft_model(model, config)`; partition the model first.
 
     Every matrix W (O, I) that is adapted becomes W + alpha / rank * B A, A (rank, I) and B (O, rank), B starting at
-    zero; of experts every copy has its own A and B, and the static part one. Routers and the head are trained in full.
+    zero; of experts every copy has its own A and B, and the static part one. Routers are trained in full, and so is the
+    head, but that of a language model is not trained.
 
     Args:
         rank: of A and B, 1 to the smaller side of the smallest matrix.
@@ -33,8 +40,8 @@ def lora_config(
             model has, without the experts where they are partitioned by element.
         fields: others of LoraConfig; `modules_to_save` is added to ours.
 
-    Raises PADNetError for a target that matches nothing or cannot be adapted, a rank out of range, parameters spread
-    over processes (tensor or expert parallelism, FSDP2), or without PEFT.
+    Raises PADNetError for a target that matches nothing, cannot be adapted or is tied to another layer, a rank out of
+    range, parameters spread over processes (tensor or expert parallelism, FSDP2), or without PEFT.
     """
     peft = import_peft()
     if isinstance(rank, bool) or not isinstance(rank, int) or rank < 1:
@@ -48,6 +55,7 @@ def lora_config(
         )
     chosen = choose_targets(model, targets)
     _check_rank(rank, chosen)
+    _check_tied(model, chosen)
     parameters = sorted({target.relative for target in chosen if target.kind == "parameter"})
     saved = {target.relative for target in chosen if target.kind == "saved"} | set(fields.pop("modules_to_save", ()))
     task = next((task for end, task in _TASKS.items() if type(model).__name__.endswith(end)), None)
@@ -74,6 +82,21 @@ def _check_rank(rank: int, chosen: Sequence[Target]) -> None:
             f"the LoRA rank is {rank}, but {smallest.name} is a matrix of {smallest.sizes[0]} x {smallest.sizes[1]}: "
             f"choose a rank of at most {min(smallest.sizes)}, or targets without it."
         )
+
+
+def _check_tied(model: nn.Module, chosen: Sequence[Target]) -> None:
+    """A matrix of two layers: an adapter on one of them would be merged into both."""
+    names: dict[int, list[str]] = {}
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        names.setdefault(id(parameter), []).append(name.removesuffix(".weight"))
+    for target in chosen:
+        tied = next((group for group in names.values() if target.name in group and len(group) > 1), None)
+        if tied and target.kind == "module":
+            raise PADNetError(
+                f"the LoRA target {target.name!r} is one matrix with {', '.join(set(tied) - {target.name})}, and "
+                "merged the adapter would change both: leave it out, or train it in full with modules_to_save=["
+                f"{target.relative!r}], which gives it a matrix of its own."
+            )
 
 
 def _pattern(modules: Sequence[Target]) -> str | list[str]:

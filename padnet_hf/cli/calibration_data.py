@@ -4,7 +4,7 @@ import logging
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from transformers import PreTrainedConfig
+from transformers import PreTrainedConfig, PreTrainedTokenizerBase
 
 from padnet_hf.cli.collators import (
     Labelled,
@@ -19,6 +19,7 @@ from padnet_hf.hub.model_card import auto_class_of
 from padnet_hf.jobs.columns import Options, choose_inputs, columns_read, missing_column
 from padnet_hf.jobs.label_column import as_model_labels, read_labels
 from padnet_hf.jobs.loading import load_processing
+from padnet_hf.jobs.padding import agree_on_padding
 from padnet_hf.method.config import PartitionConfig
 from padnet_hf.method.scoring import Batch
 from padnet_hf.training.calibration import CalibrationBatches
@@ -76,7 +77,7 @@ def calibration_batches(
     if kind == "Image":
         collator = image_collator(_processing(source, config), columns[0])
     else:
-        text = (_processing(source, config), columns, min(max_length, config.longest_input(config)))
+        text = (_tokenizer(source, config), columns, min(max_length, config.longest_input(config)))
         if auto_class == "AutoModelForMaskedLM":
             collator = masking_collator(*text, partition.seed)
         else:
@@ -121,6 +122,19 @@ def _columns(
     if label is not None and label not in rows.names:
         raise missing_column(label, rows.names, source, _OPTIONS.label)
     return columns
+
+
+def _tokenizer(source: str, config: PreTrainedConfig) -> PreTrainedTokenizerBase:
+    """Raises PADNetError where a classifier could not tell the padding of a batch from text."""
+    tokenizer = _processing(source, config)
+    changed = agree_on_padding(tokenizer, config)
+    if changed and auto_class_of(config) == "AutoModelForSequenceClassification":
+        raise PADNetError(
+            f"the config.json of {source!r} has no pad_token_id, without which this model classifies one text at a "
+            f"time: write in what its tokenizer pads with, for instance {changed['pad_token_id']} "
+            f"({tokenizer.pad_token!r})."
+        )
+    return tokenizer
 
 
 def _processing(source: str, config: PreTrainedConfig) -> Any:

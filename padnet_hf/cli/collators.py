@@ -26,16 +26,7 @@ def text_collator(tokenizer: PreTrainedTokenizerBase, columns: Sequence[str], ma
 
 
 def next_token_collator(tokenizer: PreTrainedTokenizerBase, columns: Sequence[str], max_length: int) -> Collator:
-    """The same with the tokens themselves as labels, of which each is to be predicted from those before it.
-
-    Raises PADNetError for a tokenizer that has nothing to fill up shorter texts with.
-    """
-    if tokenizer.pad_token is None and tokenizer.eos_token is None:
-        raise PADNetError(
-            "the tokenizer has neither a pad_token nor an eos_token, so texts of different lengths make no batch: set "
-            "one in its tokenizer_config.json."
-        )
-    tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
+    """The same with the tokens themselves as labels, of which each is to be predicted from those before it."""
     collate = text_collator(tokenizer, columns, max_length)
 
     def collator(items: list[dict[str, Any]]) -> dict[str, Any]:

@@ -37,8 +37,9 @@ class PADMoEMixin(PADModelMixin):
     """
 
     config: PADMoEConfig
-    balance_loss_is_added = False
-    """Whether who trains the model adds output.balance_loss to a loss of their own, as PADTrainer does."""
+    balance_losses: list[Tensor] | None = None
+    """Where who trains the model with a loss of their own, as PADTrainer does, has the balance loss of forwards without
+    labels put, to add it."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -140,6 +141,8 @@ def _with_routing(model: PADMoEMixin, output: Any, log: list[Routing], given: Ma
     losses = [balance_loss(routing, _token_mask(mask, routing)) for routing in log]
     balance = sum(losses[1:], losses[0])
     if task_loss is None:
+        if model.balance_losses is not None and torch.is_grad_enabled():
+            model.balance_losses.append(balance)
         return routed_output(output, balance_loss=balance)
     loss = task_loss
     if model.training:
@@ -155,10 +158,11 @@ def _check_log(model: PADMoEMixin, log: list[Routing], *, has_loss: bool) -> Non
         return
     if not log and not all(layer.routing_is_idle for layer in pad_layers(model).values()):
         logger.warning_once("no balance loss: layers that are compiled one by one cannot tell it; compile the model")
-    if log and not has_loss and torch.is_grad_enabled() and not model.balance_loss_is_added:
+    if log and not has_loss and torch.is_grad_enabled() and model.balance_losses is None:
         logger.warning_once(
             "the model has no labels, and so no loss that its balance loss could be a part of: add "
-            "config.balance_loss_coef * output.balance_loss to yours (PADTrainer does, the stock Trainer does not)"
+            "config.balance_loss_coef * output.balance_loss to yours (PADTrainer does, the stock Trainer and TRL's do "
+            "not: put padnet_hf.PADTrainer before them)"
         )
     if torch.is_grad_enabled() and any(routing.was_without_gradients for routing in log):
         raise PADNetError(

@@ -45,7 +45,7 @@ class PartitionRecordMixin(PreTrainedModel):
         """Bring the record in line with weights that came out of a state dict, unless some of them are missing."""
         weights, config = pad_weights(self), self.config
         has_static = any(weight.static is not None for weight in weights.values())
-        if any(key.rpartition(".")[0] in weights for key in missing) or not (has_static or self.is_partitioned):
+        if any(_is_in(weights, key) for key in missing) or not (has_static or self.is_partitioned):
             return
         of_parts = (weight.granularity for weight in weights.values() if weight.phi is not None)
         granularity = next(of_parts, (config.partition or {}).get("granularity", "element"))
@@ -62,7 +62,9 @@ class PartitionRecordMixin(PreTrainedModel):
         return {self._name_in_base(name): weight.num_dynamic for name, weight in pad_weights(self).items()}
 
     def _name_in_base(self, name: str) -> str:
-        return name.removeprefix(f"{self.base_model_prefix}.")
+        """Without what is wrapped around a weight at the moment, as PEFT's adapters are."""
+        parts = name.removeprefix(f"{self.base_model_prefix}.").split(".")
+        return ".".join(part for part in parts if part != "base_layer")
 
     def _make_room(self) -> None:
         """Give every PADWeight the form that `config.dynamic_counts` says. Raises PADNetError where they disagree."""
@@ -143,6 +145,12 @@ class PartitionRecordMixin(PreTrainedModel):
     def _hash_masks(self, granularity: Granularity) -> str:
         weights = (group.weights[0] for group in mask_groups(self, granularity))
         return hash_masks(weight.mask() if weight.mask_bits is None else weight.mask_bits for weight in weights)
+
+
+def _is_in(weights: Mapping[str, Any], key: str) -> bool:
+    """Whether a key is of one of these weights; the model may be a part of the module whose keys these are."""
+    parts = key.split(".")[:-1]
+    return any(".".join(parts[start:]) in weights for start in range(len(parts)))
 
 
 def _bring_record_in_line(model: PartitionRecordMixin, loaded: Any) -> None:

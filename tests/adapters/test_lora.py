@@ -179,11 +179,19 @@ def test_saved_and_loaded_logits_are_bit_equal(
     assert "config.json" not in sizes
 
 
-def test_merged_it_is_an_ordinary_pad_model(base: PreTrainedModel, adapt: Adapt, data: Data, tmp_path: Path) -> None:
+@pytest.mark.parametrize("is_loaded", [False, True])
+def test_merged_it_is_an_ordinary_pad_model(
+    is_loaded: bool, base: PreTrainedModel, adapt: Adapt, data: Data, tmp_path: Path
+) -> None:
     names, count = set(base.state_dict()), base.num_parameters()
     adapted = adapt(base, moved=True)
     expected = logits(adapted, data)
+    record = (base.config.partition, base.config.dynamic_counts)
+    if is_loaded:
+        adapted.save_pretrained(tmp_path / "adapter")
+        adapted = AutoPeftModelForSequenceClassification.from_pretrained(tmp_path / "adapter").eval()
     merged = adapted.merge_and_unload()
+    assert (merged.config.partition, merged.config.dynamic_counts) == record
     assert (type(merged), merged.num_parameters()) == (type(base), count)
     assert set(merged.state_dict()) == names
     torch.testing.assert_close(logits(merged, data), expected, rtol=0, atol=1e-6)

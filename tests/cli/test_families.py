@@ -112,11 +112,22 @@ def test_how_a_language_model_talks_is_kept_on_the_way(tmp_path: Path) -> None:
         assert AutoModelForCausalLM.from_pretrained(tmp_path / folder).generation_config.top_k == 5
 
 
+def test_texts_of_a_classifier_are_padded_with_what_its_model_overlooks(tmp_path: Path) -> None:
+    tokenizer, data = of_words(), data_for("llama", tmp_path)
+    tokenizer.eos_token = "[SEP]"
+    for name, padding in (("with", 0), ("without", None)):
+        small_dense("llama", classifier_of("llama"), pad_token_id=padding).save_pretrained(tmp_path / name)
+        tokenizer.save_pretrained(tmp_path / name)
+        padnet("upcycle", tmp_path / name, tmp_path / f"{name}-moe", "--num-experts", 4)
+    padnet("partition", tmp_path / "with-moe", tmp_path / "pad", "--data", data)
+    with pytest.raises(PADNetError, match=r"config\.json of .*without-moe' has no pad_token_id.* 3 \('\[SEP\]'\)"):
+        padnet("partition", tmp_path / "without-moe", tmp_path / "none", "--data", data)
+    assert not (tmp_path / "none").exists()
+
+
 def test_labels_of_language_models_are_their_own_tokens_without_padding() -> None:
     tokenizer = of_words()
-    with pytest.raises(PADNetError, match="neither a pad_token nor an eos_token"):
-        next_token_collator(tokenizer, ["text"], 8)
-    tokenizer.eos_token = "[SEP]"
+    tokenizer.pad_token = "[SEP]"
     batch = next_token_collator(tokenizer, ["text"], 8)([{"text": "a fine film"}, {"text": "no"}])
     assert batch["input_ids"].tolist() == [[5, 6, 7], [9, 3, 3]]
     assert batch["labels"].tolist() == [[5, 6, 7], [9, -100, -100]]

@@ -25,7 +25,7 @@ CHAT = [
 TEMPLATE = "{% for m in messages %}<{{ m['role'] }}> {{ m['content'] }}\n{% endfor %}"
 
 
-def new_tokenizer(size: int = 300, **fields: str) -> PreTrainedTokenizerFast:
+def new_tokenizer(size: int = 300, **fields: str | None) -> PreTrainedTokenizerFast:
     """A byte-level BPE of the lines, whose only special token is `<end>`."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -35,7 +35,7 @@ def new_tokenizer(size: int = 300, **fields: str) -> PreTrainedTokenizerFast:
         vocab_size=size, special_tokens=["<end>"], initial_alphabet=alphabet, show_progress=False
     )
     tokenizer.train_from_iterator(LINES, trainer)
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<end>", **fields)
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **{"eos_token": "<end>"} | fields)
 
 
 @pytest.fixture(scope="session")
