@@ -5,6 +5,7 @@ scripts refuse. The tests without a GPU tell accelerate that CPUs are accelerato
 """
 
 import json
+import os
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -103,9 +104,24 @@ def test_sharded_training_goes_on_from_its_checkpoint_and_only_sharded(
 
 
 @pytest.mark.skipif(torch.accelerator.is_available(), reason="on an accelerator it has an effect")
-def test_sharding_that_would_not_happen_is_refused(training: Script, tmp_path: Path) -> None:
-    first = training.start(*FSDP["run_glue"], processes=2)[0]
+@pytest.mark.parametrize("kind", ["element", "text"])
+def test_sharding_that_would_not_happen_is_refused(kind: str, runs: dict[str, Script], tmp_path: Path) -> None:
+    training = runs[kind]
+    first = training.start(*FSDP[training.name], processes=2)[0]
     assert "error: --fsdp has no effect on a CPU" in first.err
+    assert not (tmp_path / "out").exists()
+
+
+def ask_for_tensor_parallelism(script: ModuleType) -> None:
+    """What `accelerate launch --use_parallelism_config --parallelism_config_tp_size 2` says to its processes."""
+    os.environ |= {"ACCELERATE_USE_PARALLELISM_CONFIG": "true", "PARALLELISM_CONFIG_TP_SIZE": "2"}
+
+
+@pytest.mark.skipif(torch.accelerator.is_available(), reason="accelerate takes accelerators")
+def test_tensor_parallelism_on_cpus_is_one_error_before_the_partition(runs: dict[str, Script], tmp_path: Path) -> None:
+    first = runs["text"].start(processes=2, change=ask_for_tensor_parallelism)[0]
+    assert first.code == 2
+    assert first.err.splitlines()[-1].startswith("error: the Trainer refuses these options: ParallelismConfig is only")
     assert not (tmp_path / "out").exists()
 
 
