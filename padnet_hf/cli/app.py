@@ -6,6 +6,7 @@ Each imports that when it runs, so that help comes without waiting for torch.
 import json
 import logging
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -157,7 +158,14 @@ def partition_command(
     rounds: Annotated[int, typer.Option(help="Rounds of scoring and selecting.")] = 3,
     batches: Annotated[int, typer.Option(help="Batches scored in each round.")] = 8,
     batch_size: Annotated[int, typer.Option(help="Rows in each.")] = 32,
-    scope: Annotated[Literal["global", "layer"], typer.Option(help="Share over all layers, or in each.")] = "global",
+    scope: Annotated[
+        Literal["global", "layer"] | None,
+        typer.Option(help="Share over all layers, or in each (global; layer for language models).", show_default=False),
+    ] = None,
+    static_values: Annotated[
+        Literal["mean", "fresh"],
+        typer.Option(help="What static values begin with: the mean of the copies, or the first of them."),
+    ] = "mean",
     seed: Annotated[int, typer.Option(help="Of the choice of rows.")] = 42,
     split: Annotated[str, typer.Option(help="Split of the data.")] = "train",
     input_: Annotated[
@@ -185,15 +193,16 @@ def partition_command(
         criterion=criterion,
         num_rounds=rounds,
         num_batches=batches,
-        scope=scope,
+        static_values=static_values,
         seed=seed,
     )
     if data is None and criterion_named(criterion).needs_gradients and 0 < dynamic_ratio < 1:
         raise PADNetError(f"--criterion {criterion} needs --data to score with; magnitude and random need none.")
-    drawn = None
+    family, drawn = read_config(source), None
+    config = replace(config, scope=scope or PartitionConfig.for_model(family).scope)
     if data is not None:  # before the model: a mistake in the data shows at once
         columns = {"split": split, "inputs": input_, "label": label, "max_length": max_length}
-        drawn = calibration_batches(data, source, read_config(source), config, batch_size=batch_size, **columns)
+        drawn = calibration_batches(data, source, family, config, batch_size=batch_size, **columns)
     report = partition_into(load(source), source, target, drawn, config)
     if as_json:
         _print_json(report.to_dict())

@@ -81,6 +81,11 @@ class PADModelMixin(PADCheckpointMixin):
 
     # Partition
 
+    @property
+    def partition_defaults(self) -> dict[str, Any]:
+        """Fields of PartitionConfig that have another default for this family."""
+        return self.config.partition_defaults
+
     def partition_report(self) -> PartitionReport:
         """Dynamic ratio, parameters, bytes and multiply-adds of every PAD layer and of the whole model, as it is."""
         return report(self, self.config.partition, self.count_work())

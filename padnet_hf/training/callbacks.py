@@ -26,7 +26,7 @@ class IMPCallback(TrainerCallback):
     Args:
         batches: calibration batches, for instance `CalibrationBatches(dataset, collator)`; see `partition`. Of those,
             columns that the model does not take are dropped if the Trainer drops them (`remove_unused_columns`).
-        config: how to choose.
+        config: how to choose; `PartitionConfig.for_model` of the Trainer's model if not given.
 
     Attributes:
         report: what `partition` returned last; None if it had nothing to do.
@@ -36,19 +36,23 @@ class IMPCallback(TrainerCallback):
 
     def __init__(self, batches: Iterable[Batch], config: PartitionConfig | None = None) -> None:
         self.batches = batches
-        self.config = config or PartitionConfig()
+        self.config = config
         self.report: PartitionReport | None = None
 
     def apply_to(self, model: nn.Module, args: TrainingArguments) -> None:
         """Partition the model, unless it is so already."""
+        config = self._config_for(model)
         if is_partitioned(model):
-            check_same_config(model, self.config)
+            check_same_config(model, config)
             return
         batches = self.batches
         if isinstance(batches, CalibrationBatches) and args.remove_unused_columns:
             batches = batches.for_model(model, args.label_names)
         progress = args.process_index == 0 and not args.disable_tqdm
-        self.report = partition(model, batches, self.config, progress=progress)
+        self.report = partition(model, batches, config, progress=progress)
+
+    def _config_for(self, model: nn.Module) -> PartitionConfig:
+        return self.config or PartitionConfig.for_model(model)
 
     def on_init_end(
         self,
@@ -70,7 +74,7 @@ class IMPCallback(TrainerCallback):
         **kwargs: Any,
     ) -> None:
         """Make sure that the model to be trained is the one that was partitioned, and still is so after loading."""
-        if not is_partitioned(model) and self.config.dynamic_ratio < 1:
+        if not is_partitioned(model) and self._config_for(model).dynamic_ratio < 1:
             raise PADNetError(
                 "the model about to be trained is not the one that was partitioned: with model_init the stock Trainer "
                 "builds a new one at train(). Use padnet_hf.PADTrainer, which partitions that one too, or call "
