@@ -1,4 +1,4 @@
-"""A Trainer that is ready to train: built, its start tried with a double of the model, only then that one partitioned."""
+"""A Trainer that is ready to train: built, its start tried with a double of the model, and then partitioned."""
 
 import copy
 from collections.abc import Callable
