@@ -30,26 +30,28 @@ class CacheUseMixin(Trainer):
         return model
 
     def _inner_training_loop(self, *args: Any, **kwargs: Any) -> TrainOutput:
-        with self._using_cache(self.args.use_cache):
+        with using_cache(self.model, self.args.use_cache):
             return super()._inner_training_loop(*args, **kwargs)
 
     def evaluation_loop(self, *args: Any, **kwargs: Any) -> EvalLoopOutput:
         """The stock loop."""
-        with self._using_cache(self.args.use_cache):
+        with using_cache(self.model, self.args.use_cache):
             return super().evaluation_loop(*args, **kwargs)
 
     def _save(self, *args: Any, **kwargs: Any) -> None:
-        with self._using_cache(self._came_with):
+        with using_cache(self.model, self._came_with):
             super()._save(*args, **kwargs)
 
-    @contextmanager
-    def _using_cache(self, value: Any) -> Iterator[None]:
-        config, before = getattr(self.model, "config", None), _cache_use(self.model)
-        _set_cache_use(config, value)
-        try:
-            yield
-        finally:
-            _set_cache_use(config, before)
+
+@contextmanager
+def using_cache(model: nn.Module, value: Any) -> Iterator[None]:
+    """Whether the model keeps what it computes of earlier tokens, in this block."""
+    config, before = getattr(model, "config", None), _cache_use(model)
+    _set_cache_use(config, value)
+    try:
+        yield
+    finally:
+        _set_cache_use(config, before)
 
 
 def _cache_use(model: nn.Module | None) -> Any:

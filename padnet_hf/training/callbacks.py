@@ -12,6 +12,7 @@ from padnet_hf.method.config import PartitionConfig
 from padnet_hf.method.imp import partition
 from padnet_hf.method.report import PartitionReport
 from padnet_hf.method.scoring import Batch
+from padnet_hf.training.cache_use import using_cache
 from padnet_hf.training.calibration import CalibrationBatches
 from padnet_hf.training.records import check_loaded, check_same_config, is_partitioned
 
@@ -49,7 +50,8 @@ class IMPCallback(TrainerCallback):
         if isinstance(batches, CalibrationBatches) and args.remove_unused_columns:
             batches = batches.for_model(model, args.label_names)
         progress = args.process_index == 0 and not args.disable_tqdm
-        self.report = partition(model, batches, config, progress=progress)
+        with using_cache(model, args.use_cache):
+            self.report = partition(model, batches, config, progress=progress)
 
     def _config_for(self, model: nn.Module) -> PartitionConfig:
         return self.config or PartitionConfig.for_model(model)

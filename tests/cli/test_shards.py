@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
+from padnet_hf import PADNetError
 from tests.cli.test_families import of_words, padnet
 from tests.models.samples import set_apart, small_dense, small_pad
 
@@ -82,3 +83,31 @@ def test_a_static_model_becomes_dense(folder: Path, tmp_path: Path) -> None:
     for path in (tmp_path / "static", shards_of(tmp_path / "static", tmp_path / "shards")):
         padnet("to-dense", path, tmp_path / f"{path.name} dense")
     assert_same(tmp_path / "static dense", tmp_path / "shards dense")
+
+
+def test_every_command_that_writes_weights_writes_files_of_the_size_asked_for(folder: Path, tmp_path: Path) -> None:
+    small_dense("llama", "AutoModelForCausalLM").save_pretrained(tmp_path / "dense")
+    size = ("--max-shard-size", "8KB")
+    how = ("--criterion", "magnitude", "--granularity", "unit")
+    padnet("upcycle", tmp_path / "dense", tmp_path / "upcycled", *size)
+    padnet("partition", folder, tmp_path / "pad", *how, *size)
+    padnet("export", tmp_path / "pad", tmp_path / "stock", "--format", "transformers", *size)
+    padnet("partition", folder, tmp_path / "static", "--dynamic-ratio", 0, *size)
+    padnet("to-dense", tmp_path / "static", tmp_path / "again", *size)
+    for name in ("upcycled", "pad", "stock", "static", "again"):
+        files = list((tmp_path / name).glob("model-*.safetensors"))
+        assert len(files) > 1, name
+        largest = max(tensor.nbytes for tensor in weights_in(tmp_path / name).values())
+        assert all(path.stat().st_size < max(8_000, largest) + 4_000 for path in files)  # and a header
+        AutoModelForCausalLM.from_pretrained(tmp_path / name)
+
+
+@pytest.mark.parametrize("command", ["upcycle", "partition", "to-dense", "export"])
+def test_a_size_that_is_none_is_refused_before_anything_is_read(command: str, tmp_path: Path) -> None:
+    options = ("--format", "transformers") if command == "export" else ()
+    for size in ("5", "fast", "-1GB", "GB"):
+        with pytest.raises(PADNetError, match=f"--max-shard-size is '{size}', but must be a number with KB, MB, GB"):
+            padnet(command, "nowhere", tmp_path / "out", f"--max-shard-size={size}", *options)
+    if command == "export":
+        with pytest.raises(PADNetError, match="--max-shard-size 5GB is for --format transformers"):
+            padnet(command, "nowhere", tmp_path / "out", "--max-shard-size", "5GB")

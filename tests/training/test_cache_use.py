@@ -8,10 +8,11 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, GenerationConfig, Trainer
 
+from padnet_hf import CalibrationBatches, IMPCallback, PartitionConfig
 from padnet_hf.models.pad_model import PADModelMixin
 from tests.hub.cases import make_batch, make_model
 from tests.models.samples import small_dense, small_pad
-from tests.training.conftest import small_bert
+from tests.training.conftest import collate, make_rows, small_bert
 
 Make = Callable[..., Trainer]
 
@@ -40,12 +41,18 @@ def test_a_language_model_is_saved_and_left_as_it_came(
     make_trainer: Make, use_cache: bool, option: dict[str, bool], tmp_path: Path
 ) -> None:
     model, seen = writer(use_cache), []
-    trainer = as_text(make_trainer(model, save_steps=1, eval_strategy="steps", eval_steps=1, **option))
-    assert model.config.use_cache == use_cache
     model.register_forward_pre_hook(lambda module, args: seen.append(module.config.use_cache))
+    texts = [{"input_ids": row["input_ids"], "labels": row["input_ids"]} for row in make_rows()]
+    imp = IMPCallback(CalibrationBatches(texts, collate, batch_size=4), PartitionConfig(num_rounds=1))
+    options = {"save_steps": 1, "eval_strategy": "steps", "eval_steps": 1}
+    trainer = as_text(make_trainer(model, callbacks=[imp], **options, **option))
+    assert seen
+    assert model.config.use_cache == use_cache
     trainer.train()
     trainer.evaluate()
-    assert set(seen) == {option.get("use_cache", False)}  # in training and in evaluation the option holds
+    assert set(seen) == {
+        option.get("use_cache", False)
+    }  # in the partition, in training and in evaluation the option holds
     trainer.save_model()
     model.save_pretrained(tmp_path / "by hand")
     for folder in (tmp_path / "out", tmp_path / "out" / "checkpoint-1", tmp_path / "by hand"):
