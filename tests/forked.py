@@ -21,7 +21,11 @@ import pytest
 from padnet_hf import PartitionReport
 
 ROOT = Path(__file__).parents[1]
-SCRIPTS = {"run_glue": ROOT / "examples" / "glue", "run_image_classification": ROOT / "examples" / "vision"}
+SCRIPTS = {
+    "run_glue": ROOT / "examples" / "glue",
+    "run_image_classification": ROOT / "examples" / "vision",
+    "run_clm": ROOT / "examples" / "language_modeling",
+}
 SECONDS = 240
 """Longer is a hang."""
 
@@ -57,7 +61,7 @@ def _run_script(script: str, argv: list[str], change: Change | None) -> None:
 
 @pytest.fixture(scope="session")
 def forks() -> Iterator[Any]:
-    """A multiprocessing context whose processes are forked off one with both scripts imported."""
+    """A multiprocessing context whose processes are forked off one with the scripts imported."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(
         [*SCRIPTS, "padnet_hf.models.registry", "transformers.models.auto.tokenization_auto", "pytest"]

@@ -65,6 +65,9 @@ class PADArguments(ExpertOptions):
 
     use_moe: bool = option("Train a fully dynamic network (mixture of experts).", False)
     imp_scope: Literal["global", "layer"] | None = option("Share reached over all layers or in each (layer).")
+    imp_static_values: Literal["mean", "fresh"] | None = option(
+        "What static values begin with: the mean of the copies, or the first of them (mean; fresh for a new model)."
+    )
 
     dynamic_option: ClassVar[str] = "use_moe"
     # stock architectures have experts of the same size in all layers
@@ -155,7 +158,7 @@ def _check_streaming(data: DataArguments, training: TrainingArguments) -> None:
 def asked_partition(model: ModelArguments, pad: PADArguments, seed: int) -> PartitionConfig | None:
     """The partition asked for, None without --use_pad; of a new model the mean of copies would be too small a draw."""
     partition = partition_config(pad, seed)
-    if partition is None or model.model_name_or_path:
+    if partition is None or model.model_name_or_path or pad.imp_static_values:
         return partition
     return replace(partition, static_values="fresh")
 

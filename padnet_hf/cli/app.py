@@ -6,6 +6,7 @@ Each imports that when it runs, so that help comes without waiting for torch.
 import json
 import logging
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -29,6 +30,7 @@ console = Console(highlight=False, soft_wrap=True, emoji=False)
 Source = Annotated[str, typer.Argument(help="Folder, or repository on the Hub.", show_default=False)]
 Target = Annotated[Path, typer.Argument(help="Folder to write to.", show_default=False)]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the checkpoint in the folder.")]
+Shards = Annotated[str, typer.Option("--max-shard-size", help="Of a file of weights: 5GB, for instance.")]
 AsJSON = Annotated[bool, typer.Option("--json", help="Print JSON instead, for scripts.")]
 Token = Annotated[str | None, typer.Option(help="Instead of the one you are logged in with.")]
 Revision = Annotated[str | None, typer.Option(help="Branch, tag or commit.")]
@@ -108,6 +110,7 @@ def upcycle_command(
     ] = None,
     num_kernels: Annotated[int | None, typer.Option(help="Kernels of each dynamic convolution (4).")] = None,
     num_labels: Annotated[int | None, typer.Option(min=1, help="Make it a classifier.")] = None,
+    max_shard_size: Shards = "50GB",
     overwrite: Overwrite = False,
 ) -> None:
     """Turn a dense model, of a family that `padnet families` lists, into a fully dynamic one with the same outputs.
@@ -116,7 +119,7 @@ def upcycle_command(
     """
     from padnet_hf.cli.converting import check_target, upcycle
 
-    check_target(target, overwrite)
+    check_target(target, overwrite, max_shard_size)
     given = {
         "num_experts": num_experts,
         "num_experts_per_tok": num_experts_per_tok,
@@ -124,7 +127,8 @@ def upcycle_command(
         "num_kernels": num_kernels,
         "num_labels": num_labels,
     }
-    model = upcycle(source, target, {name: value for name, value in given.items() if value is not None})
+    fields = {name: value for name, value in given.items() if value is not None}
+    model = upcycle(source, target, fields, max_shard_size)
     console.print(f"{target}: {type(model).__name__}, {model.num_parameters():,} parameters", markup=False)
 
 
@@ -157,7 +161,14 @@ def partition_command(
     rounds: Annotated[int, typer.Option(help="Rounds of scoring and selecting.")] = 3,
     batches: Annotated[int, typer.Option(help="Batches scored in each round.")] = 8,
     batch_size: Annotated[int, typer.Option(help="Rows in each.")] = 32,
-    scope: Annotated[Literal["global", "layer"], typer.Option(help="Share over all layers, or in each.")] = "global",
+    scope: Annotated[
+        Literal["global", "layer"] | None,
+        typer.Option(help="Share over all layers, or in each (global; layer for language models).", show_default=False),
+    ] = None,
+    static_values: Annotated[
+        Literal["mean", "fresh"],
+        typer.Option(help="What static values begin with: the mean of the copies, or the first of them."),
+    ] = "mean",
     seed: Annotated[int, typer.Option(help="Of the choice of rows.")] = 42,
     split: Annotated[str, typer.Option(help="Split of the data.")] = "train",
     input_: Annotated[
@@ -165,6 +176,7 @@ def partition_command(
     ] = None,
     label: Annotated[str, typer.Option(help="Column of labels: names that the model knows, or numbers.")] = "label",
     max_length: Annotated[int, typer.Option(min=4, help="Tokens of a text at most.")] = 128,
+    max_shard_size: Shards = "50GB",
     overwrite: Overwrite = False,
     as_json: AsJSON = False,
 ) -> None:
@@ -178,23 +190,24 @@ def partition_command(
     from padnet_hf.method.config import PartitionConfig
     from padnet_hf.method.criteria import criterion_named
 
-    check_target(target, overwrite)
+    check_target(target, overwrite, max_shard_size)
     config = PartitionConfig(
         dynamic_ratio=dynamic_ratio,
         granularity=granularity,
         criterion=criterion,
         num_rounds=rounds,
         num_batches=batches,
-        scope=scope,
+        static_values=static_values,
         seed=seed,
     )
     if data is None and criterion_named(criterion).needs_gradients and 0 < dynamic_ratio < 1:
         raise PADNetError(f"--criterion {criterion} needs --data to score with; magnitude and random need none.")
-    drawn = None
+    family, drawn = read_config(source), None
+    config = replace(config, scope=scope or PartitionConfig.for_model(family).scope)
     if data is not None:  # before the model: a mistake in the data shows at once
         columns = {"split": split, "inputs": input_, "label": label, "max_length": max_length}
-        drawn = calibration_batches(data, source, read_config(source), config, batch_size=batch_size, **columns)
-    report = partition_into(load(source), source, target, drawn, config)
+        drawn = calibration_batches(data, source, family, config, batch_size=batch_size, **columns)
+    report = partition_into(load(source), source, target, drawn, config, max_shard_size)
     if as_json:
         _print_json(report.to_dict())
     else:
@@ -202,15 +215,15 @@ def partition_command(
 
 
 @app.command()
-def to_dense(source: Source, target: Target, overwrite: Overwrite = False) -> None:
+def to_dense(source: Source, target: Target, max_shard_size: Shards = "50GB", overwrite: Overwrite = False) -> None:
     """Turn a network with nothing dynamic left, or not trained apart yet, into a stock transformers model.
 
     Example: `padnet to-dense pad-bert bert`
     """
     from padnet_hf.cli.converting import check_target, make_dense
 
-    check_target(target, overwrite)
-    model = make_dense(source, target)
+    check_target(target, overwrite, max_shard_size)
+    model = make_dense(source, target, max_shard_size)
     console.print(f"{target}: {type(model).__name__}, {model.num_parameters():,} parameters", markup=False)
 
 
@@ -230,6 +243,9 @@ def export_command(
     ] = None,
     opset: Annotated[int, typer.Option(help="Version of ONNX's operators, 18 to 23.")] = 21,
     quantize: Annotated[str | None, typer.Option(help="int8: weights of a quarter of the size.")] = None,
+    max_shard_size: Annotated[
+        str | None, typer.Option(help="Of a file of weights of a stock checkpoint (50GB).", show_default=False)
+    ] = None,
     as_json: AsJSON = False,
 ) -> None:
     """Write a network as what runs without this package, checked against the network itself.
@@ -240,7 +256,7 @@ def export_command(
     """
     from padnet_hf.cli.converting import export
 
-    report = export(source, target, format_, opset, quantize, architecture)
+    report = export(source, target, format_, opset, quantize, architecture, max_shard_size)
     if as_json:
         _print_json(report.to_dict())
     else:

@@ -1,6 +1,7 @@
 """From one checkpoint to another: upcycled, partitioned, dense. Targets are folders, written whole or not at all."""
 
 import logging
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -40,8 +41,16 @@ _BESIDE_THE_WEIGHTS = (
 """Files of a checkpoint that say nothing true about another one."""
 
 
-def check_target(target: Path, overwrite: bool) -> None:
-    """Raise PADNetError if the folder to be written to holds something, unless it is a checkpoint to be replaced."""
+MAX_SHARD_SIZE = "50GB"
+"""transformers' default."""
+
+
+def check_target(target: Path, overwrite: bool, max_shard_size: str = MAX_SHARD_SIZE) -> None:
+    """Raise PADNetError if the folder to be written to holds something, unless it is a checkpoint to be replaced.
+
+    And for a size of its files that is none.
+    """
+    check_shard_size(max_shard_size)
     if not target.exists() or (target.is_dir() and not any(target.iterdir())):
         return
     if not (target / CONFIG_NAME).is_file():
@@ -50,7 +59,15 @@ def check_target(target: Path, overwrite: bool) -> None:
         raise PADNetError(f"{str(target)!r} is there already: give a new folder, or add --overwrite.")
 
 
-def upcycle(source: str, target: Path, fields: dict[str, Any]) -> PADModelMixin:
+def check_shard_size(size: str) -> None:
+    """Raise PADNetError for a text that is no size of a file."""
+    if not re.fullmatch(r"\d+(\.\d+)? ?[KMGT]B", size, re.IGNORECASE):
+        raise PADNetError(
+            f"--max-shard-size is {size!r}, but must be a number with KB, MB, GB or TB: 5GB, for instance."
+        )
+
+
+def upcycle(source: str, target: Path, fields: dict[str, Any], max_shard_size: str = MAX_SHARD_SIZE) -> PADModelMixin:
     """A fully dynamic checkpoint out of a dense one; `fields` are of the configuration.
 
     With `num_labels` among them it is a classifier, with a new head unless the dense one has as many labels, whose
@@ -63,7 +80,7 @@ def upcycle(source: str, target: Path, fields: dict[str, Any]) -> PADModelMixin:
     if fields.get("num_labels") == dense.num_labels:
         del fields["num_labels"]  # or the labels would lose their names
     model = load_or_explain(lambda name: pad_class.from_dense(name, **fields), source, _REMEDY)
-    _write(model, source, target, type(model.config).processing_class)
+    _write(model, source, target, type(model.config).processing_class, max_shard_size)
     return model
 
 
@@ -74,24 +91,35 @@ def load(source: str) -> PADModelMixin:
 
 
 def partition_into(
-    model: PADModelMixin, source: str, target: Path, batches: Iterable[Batch] | None, config: PartitionConfig
+    model: PADModelMixin,
+    source: str,
+    target: Path,
+    batches: Iterable[Batch] | None,
+    config: PartitionConfig,
+    max_shard_size: str = MAX_SHARD_SIZE,
 ) -> PartitionReport:
     """Partition a model loaded from `source`, and save it."""
     report = partition(model, batches, config)
-    _write(model, source, target, type(model.config).processing_class, report)
+    _write(model, source, target, type(model.config).processing_class, max_shard_size, report)
     return report
 
 
-def make_dense(source: str, target: Path) -> PreTrainedModel:
+def make_dense(source: str, target: Path, max_shard_size: str = MAX_SHARD_SIZE) -> PreTrainedModel:
     """A stock transformers checkpoint out of a PAD one whose copies are equal."""
     model = load(source)
     dense = model.to_dense()
-    _write(dense, source, target, type(model.config).processing_class)
+    _write(dense, source, target, type(model.config).processing_class, max_shard_size)
     return dense
 
 
 def export(
-    source: str, target: Path, format: str, opset: int, quantize: str | None, architecture: str | None
+    source: str,
+    target: Path,
+    format: str,
+    opset: int,
+    quantize: str | None,
+    architecture: str | None,
+    max_shard_size: str | None = None,
 ) -> ExportReport | StockReport:
     """A PAD checkpoint as something that is served without this package, with what prepares its inputs.
 
@@ -100,12 +128,15 @@ def export(
     if format == STOCK:
         if quantize:
             raise PADNetError(f"--quantize {quantize} is for --format onnx: leave it out for {STOCK}.")
+        size = max_shard_size or MAX_SHARD_SIZE
+        check_shard_size(size)
         check_new(target)
         model = load(source)
         processing = _processing(type(model.config).processing_class, source)
-        return export_stock(model, target, architecture, processing_class=processing)
-    if architecture:
-        raise PADNetError(f"--target {architecture} is for --format {STOCK}: add that, or leave it out.")
+        return export_stock(model, target, architecture, processing_class=processing, max_shard_size=size)
+    for option, value in (("--target", architecture), ("--max-shard-size", max_shard_size)):
+        if value:
+            raise PADNetError(f"{option} {value} is for --format {STOCK}: add that, or leave it out.")
     check_export(target, format, opset, quantize)
     model = load(source)
     processing = _processing(type(model.config).processing_class, source)
@@ -115,11 +146,16 @@ def export(
 
 
 def _write(
-    model: PreTrainedModel, source: str, target: Path, processing_class: str, report: PartitionReport | None = None
+    model: PreTrainedModel,
+    source: str,
+    target: Path,
+    processing_class: str,
+    max_shard_size: str,
+    report: PartitionReport | None = None,
 ) -> None:
     earlier = [path for name in _BESIDE_THE_WEIGHTS if (path := target / name).is_file()]
     with filled_whole(target) as folder:
-        model.save_pretrained(folder)
+        model.save_pretrained(folder, max_shard_size=max_shard_size)
         if (processing := _processing(processing_class, source)) is not None:
             processing.save_pretrained(folder)
         if report is not None:

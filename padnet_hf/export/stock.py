@@ -115,12 +115,15 @@ def export_stock(
     target: str | None = None,
     *,
     processing_class: PreTrainedTokenizerBase | None = None,
+    max_shard_size: int | str = "50GB",
 ) -> StockReport:
     """Write a stock checkpoint with its tokenizer and card, checked against the model before it is there.
 
     Args:
         folder: new or empty; it is filled whole or not at all.
         target: see `to_stock`.
+        processing_class: tokenizer to save beside the model.
+        max_shard_size: of a file of weights, as for `save_pretrained`.
 
     Raises PADNetError for what cannot be written, and if the stock model gives other logits or greedy tokens.
     """
@@ -130,7 +133,7 @@ def export_stock(
     try:
         stock = to_stock(model.eval(), target)
         with filled_whole(path) as unfinished:
-            stock.save_pretrained(unfinished)
+            stock.save_pretrained(unfinished, max_shard_size=max_shard_size)
             written = type(stock).from_pretrained(unfinished, dtype=model.dtype).to(model.device)
             report = _compared(model, written)
             if processing_class is not None:

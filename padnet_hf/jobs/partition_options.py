@@ -18,6 +18,7 @@ _FIELDS = {
     "imp_scope": "scope",
     "imp_schedule": "schedule",
     "imp_static_branch": "static_branch",
+    "imp_static_values": "static_values",
 }
 """Option -> field of PartitionConfig."""
 
@@ -35,6 +36,9 @@ class PartitionOptions:
     imp_scope: Literal["global", "layer"] | None = option("Share reached over all layers or in each (global).")
     imp_schedule: Literal["exponential", "linear"] | None = option("How the share falls (exponential).")
     imp_static_branch: Literal["drop", "keep"] | None = option("Static values while scoring (drop).")
+    imp_static_values: Literal["mean", "fresh"] | None = option(
+        "What static values begin with: the mean of the copies, or the first of them (mean)."
+    )
 
     # A script's own: what its plain network is called, which option keeps a network fully dynamic, which options only a
     # network with dynamic layers has, and fields of PartitionConfig that have another default.

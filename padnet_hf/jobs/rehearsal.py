@@ -1,4 +1,4 @@
-"""A Trainer that is ready to train: built, its start tried with a copy, and only then its model partitioned."""
+"""A Trainer that is ready to train: built, its start tried with a double of the model, and then partitioned."""
 
 import copy
 from collections.abc import Callable
@@ -6,6 +6,7 @@ from contextlib import suppress
 from typing import Any, TypeVar
 
 import torch
+from torch import nn
 from torch.utils.checkpoint import checkpoint
 from transformers import Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import CallbackHandler, DefaultFlowCallback
@@ -64,12 +65,14 @@ class _Stop(TrainerCallback):
 
 
 def rehearse(trainer: Trainer) -> None:
-    """Start a training with a copy of the model, up to its first step; the Trainer and random numbers stay as they are.
+    """Start a training with a double of the model, up to its first step; Trainer and random numbers stay as they are.
+
+    The double has the model's own values, so that no memory is taken for them: before the first step nothing writes.
 
     Raises PADNetError for what is refused: a sampler, an optimizer, a schedule, a way to wrap or to compile the model.
     """
     double = copy.copy(trainer)
-    double.model = double.model_wrapped = copy.deepcopy(trainer.model)
+    double.model = double.model_wrapped = _double_of(trainer.model)
     callbacks = [DefaultFlowCallback(), _Stop()]
     double.callback_handler = CallbackHandler(callbacks, double.model, double.processing_class, None, None)
     double._memory_tracker = copy.copy(trainer._memory_tracker)
@@ -78,6 +81,14 @@ def rehearse(trainer: Trainer) -> None:
             double.train()
         _try_checkpointing(trainer.args)
     trainer.accelerator.free_memory()
+
+
+def _double_of(model: nn.Module) -> nn.Module:
+    """A copy with parameters and buffers of its own in the same memory: replaced, wrapped or moved in it alone."""
+    memo: dict[int, Any] = {id(buffer): buffer.detach() for buffer in model.buffers()}
+    for parameter in model.parameters():
+        memo[id(parameter)] = nn.Parameter(parameter.detach(), requires_grad=parameter.requires_grad)
+    return copy.deepcopy(model, memo)  # takes these for copies that are made already
 
 
 def _try_checkpointing(args: TrainingArguments) -> None:

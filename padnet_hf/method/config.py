@@ -28,7 +28,7 @@ class PartitionConfig:
             ours).
         schedule: "exponential" (the paper's): kappa ** (t / T) after round t. "linear": 1 - (1 - kappa) * t / T.
         scope: "global" (upstream's default): one threshold over all layers. "layer": the same share in every layer (in
-            every weight of it, if the granularity is "element").
+            every weight of it, if the granularity is "element"); `for_model` takes it for language models.
         static_branch: what an element already static counts for in later rounds. "drop" (the paper's): nothing.
             "keep": the static value it would get.
         static_values: what a static value begins with. "mean" (ours; the paper leaves it open): the mean of the copies.
@@ -72,6 +72,14 @@ class PartitionConfig:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < lowest:
                 raise PADNetError(f"{name} is {value!r}, but must be a whole number of at least {lowest}.")
+
+    @classmethod
+    def for_model(cls, model: object, **given: Any) -> Self:
+        """These fields, and for the rest defaults: what the model, or its configuration, says of its kind, or ours.
+
+        A language model's scope is "layer": stock architectures have experts of the same size in all layers.
+        """
+        return cls(**{**getattr(model, "partition_defaults", {}), **given})
 
     def share_after(self, round_number: int) -> float:
         """Share of all candidates that is still dynamic after round t = 1..T (DESIGN: exactly kappa after the last)."""

@@ -51,7 +51,7 @@ def partition(
         model: any module with PAD layers, for instance a `PADBertForSequenceClassification`.
         batches: keyword dictionaries for `model`, labels included, so that it gives a loss. The first
             `config.num_batches` are used, in every round. Criteria without gradients, and ratios 0 and 1, need none.
-        config: how to choose; `PartitionConfig()` if not given.
+        config: how to choose; `PartitionConfig.for_model(model)` if not given.
         progress: show a progress bar.
 
     Returns:
@@ -61,7 +61,7 @@ def partition(
         PADNetError: no PAD layers, partitioned already, parameters sharded (tensor or expert parallelism, FSDP2), no
             batches, a batch without or with a non-finite loss.
     """
-    config = config or PartitionConfig()
+    config = config or PartitionConfig.for_model(model)
     _check_model(model)
     needs_batches = criterion_named(config.criterion).needs_gradients and 0 < config.dynamic_ratio < 1
     with failing_together():

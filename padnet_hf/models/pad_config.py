@@ -76,6 +76,12 @@ class PADConfigMixin:
                 "again from the dense checkpoint, with this version."
             )
 
+    @property
+    def partition_defaults(self) -> dict[str, Any]:
+        """Fields of PartitionConfig that have another default for this family."""
+        # Stock language models have experts of the same size in all layers.
+        return {"scope": "layer"} if "AutoModelForCausalLM" in self.models else {}
+
     @classmethod
     def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
         """transformers' from_dict. Raises PADNetError for a configuration of another family, a dense one's say."""

@@ -81,6 +81,11 @@ class PADModelMixin(PADCheckpointMixin):
 
     # Partition
 
+    @property
+    def partition_defaults(self) -> dict[str, Any]:
+        """Fields of PartitionConfig that have another default for this family."""
+        return self.config.partition_defaults
+
     def partition_report(self) -> PartitionReport:
         """Dynamic ratio, parameters, bytes and multiply-adds of every PAD layer and of the whole model, as it is."""
         return report(self, self.config.partition, self.count_work())
@@ -184,6 +189,11 @@ class PADModelMixin(PADCheckpointMixin):
         name = dense.name_or_path if isinstance(dense, PreTrainedModel) else dense
         target = cls.config_class.from_dense(stock, **{"base_model": repository_name(name)} | config)
         source = cls._load_dense(dense, target)
+        if any(parameter.is_meta for parameter in source.parameters()):
+            raise PADNetError(
+                f"the values of {_describe(dense)} are not all in memory (its device_map leaves some on the disk), but "
+                "every one is copied: load it without a device_map, or with device_map='cpu'."
+            )
         with without_values(source.dtype):  # all but the routers' are loaded
             model = cls(target)
         state, device = source.state_dict(), source.device

@@ -12,6 +12,7 @@ from padnet_hf.method.config import PartitionConfig
 from padnet_hf.method.imp import partition
 from padnet_hf.method.report import PartitionReport
 from padnet_hf.method.scoring import Batch
+from padnet_hf.training.cache_use import using_cache
 from padnet_hf.training.calibration import CalibrationBatches
 from padnet_hf.training.records import check_loaded, check_same_config, is_partitioned
 
@@ -26,7 +27,7 @@ class IMPCallback(TrainerCallback):
     Args:
         batches: calibration batches, for instance `CalibrationBatches(dataset, collator)`; see `partition`. Of those,
             columns that the model does not take are dropped if the Trainer drops them (`remove_unused_columns`).
-        config: how to choose.
+        config: how to choose; `PartitionConfig.for_model` of the Trainer's model if not given.
 
     Attributes:
         report: what `partition` returned last; None if it had nothing to do.
@@ -36,19 +37,24 @@ class IMPCallback(TrainerCallback):
 
     def __init__(self, batches: Iterable[Batch], config: PartitionConfig | None = None) -> None:
         self.batches = batches
-        self.config = config or PartitionConfig()
+        self.config = config
         self.report: PartitionReport | None = None
 
     def apply_to(self, model: nn.Module, args: TrainingArguments) -> None:
         """Partition the model, unless it is so already."""
+        config = self._config_for(model)
         if is_partitioned(model):
-            check_same_config(model, self.config)
+            check_same_config(model, config)
             return
         batches = self.batches
         if isinstance(batches, CalibrationBatches) and args.remove_unused_columns:
             batches = batches.for_model(model, args.label_names)
         progress = args.process_index == 0 and not args.disable_tqdm
-        self.report = partition(model, batches, self.config, progress=progress)
+        with using_cache(model, args.use_cache):
+            self.report = partition(model, batches, config, progress=progress)
+
+    def _config_for(self, model: nn.Module) -> PartitionConfig:
+        return self.config or PartitionConfig.for_model(model)
 
     def on_init_end(
         self,
@@ -70,7 +76,7 @@ class IMPCallback(TrainerCallback):
         **kwargs: Any,
     ) -> None:
         """Make sure that the model to be trained is the one that was partitioned, and still is so after loading."""
-        if not is_partitioned(model) and self.config.dynamic_ratio < 1:
+        if not is_partitioned(model) and self._config_for(model).dynamic_ratio < 1:
             raise PADNetError(
                 "the model about to be trained is not the one that was partitioned: with model_init the stock Trainer "
                 "builds a new one at train(). Use padnet_hf.PADTrainer, which partitions that one too, or call "

@@ -19,6 +19,7 @@ from padnet_hf.errors import PADNetError
 from padnet_hf.hub.model_card import CARD
 from padnet_hf.hub.publishing import describe
 from padnet_hf.hub.whole_files import filled_whole, write_text
+from padnet_hf.training.cache_use import CacheUseMixin
 from padnet_hf.training.callbacks import IMPCallback
 from padnet_hf.training.records import take_partition
 from padnet_hf.training.soundness import Losses, check_outputs, not_finite, restored
@@ -28,12 +29,13 @@ _DATA = "## Training and evaluation data\n\n"
 """The heading in transformers' card."""
 
 
-class PADTrainer(StepLossMixin, Trainer):
+class PADTrainer(StepLossMixin, CacheUseMixin, Trainer):
     """transformers' Trainer, whose `create_model_card`, and with it `push_to_hub`, writes the card of a PAD model.
 
     Beyond that, for models of all kinds:
 
     - Losses are right under accumulation and label smoothing, see `StepLossMixin`.
+    - A model is saved, and left, with the `use_cache` that it came with, see `CacheUseMixin`.
     - A checkpoint that has its trainer_state.json is whole, also with several processes, and a run resumed at its end
       trains no further. The model takes the partition of the checkpoint that it goes on from.
     - With `model_init` every model that is built is partitioned if there is an IMPCallback: `hyperparameter_search`.

@@ -16,9 +16,10 @@ from typer.testing import CliRunner
 from padnet_hf import PADLlamaConfig, PADNetError
 from padnet_hf.cli.app import app
 from padnet_hf.cli.collators import next_token_collator
+from padnet_hf.method.layer import pad_weights
 from padnet_hf.models.known import KNOWN
 from padnet_hf.models.registry import family_of, image_processor_class
-from tests.models.samples import classifier_of, inputs_of, small_dense
+from tests.models.samples import classifier_of, inputs_of, small_dense, small_pad
 
 TEXTS = [dense for dense in KNOWN if family_of(dense).processing_class == "AutoTokenizer"]
 WORDS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "fine", "film", "dull", "no")
@@ -123,6 +124,34 @@ def test_texts_of_a_classifier_are_padded_with_what_its_model_overlooks(tmp_path
     with pytest.raises(PADNetError, match=r"config\.json of .*without-moe' has no pad_token_id.* 3 \('\[SEP\]'\)"):
         padnet("partition", tmp_path / "without-moe", tmp_path / "none", "--data", data)
     assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "chosen"),
+    [
+        ((), ("layer", "mean")),
+        (("--scope", "global"), ("global", "mean")),
+        (("--static-values", "fresh"), ("layer", "fresh")),
+    ],
+)
+def test_layers_of_a_language_model_get_the_same_share_unless_told_otherwise(
+    options: tuple[str, ...], chosen: tuple[str, str], tmp_path: Path
+) -> None:
+    model = small_pad("llama", "AutoModelForCausalLM")
+    model.save_pretrained(tmp_path / "moe")
+    of_words().save_pretrained(tmp_path / "moe")
+    how = ("--criterion", "magnitude", "--granularity", "unit")
+    padnet("partition", tmp_path / "moe", tmp_path / "pad", *how, *options)
+    loaded = AutoModelForCausalLM.from_pretrained(tmp_path / "pad")
+    record = loaded.config.partition
+    assert (record["scope"], record["static_values"]) == chosen
+    found, before = pad_weights(loaded), pad_weights(model)
+    names = [name for name in found if name.endswith("down_proj")]
+    assert chosen[0] == "global" or len({found[name].num_dynamic for name in names}) == 1
+    for name in names:
+        copies = before[name].dynamic
+        expected = (copies[0] if chosen[1] == "fresh" else copies.mean(0)).flatten()
+        assert all((expected - value).abs().min() < 1e-6 for value in found[name].static.flatten())
 
 
 def test_labels_of_language_models_are_their_own_tokens_without_padding() -> None:

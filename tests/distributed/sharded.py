@@ -3,6 +3,7 @@
 Tensors are equal up to TOLERANCE of their largest value, or of 1 where that is smaller.
 """
 
+import json
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -187,15 +188,22 @@ def train_in_parallel(folder: Path, out: Path) -> None:
     train(folder, out / "ep", **EP)
 
 
-def train_with_trainer(folder: Path, out: Path, **options: Any) -> None:
-    """Four steps of a PADTrainer. accelerate shards on accelerators only, so it is told not to look."""
+def train_with_trainer(folder: Path, out: Path, model_class: type[PreTrainedModel], **options: Any) -> None:
+    """Four steps of a PADTrainer, and an evaluation. accelerate shards on accelerators only: it is told not to look."""
     ParallelismConfig._validate_accelerator = lambda self, accelerator: None
-    model = load(folder, **options)
-    samples = [{"input_ids": (INPUT_IDS[0] + number) % 63, "labels": number % 2} for number in range(16)]
+    model = load(folder, model_class, **options)
+    writes = model_class.__name__.endswith("ForCausalLM")
+    ids = [(INPUT_IDS[0] + number) % 60 for number in range(16)]
+    samples = [{"input_ids": row, "labels": row if writes else number % 2} for number, row in enumerate(ids)]
     how = {"max_steps": 4, "per_device_train_batch_size": 4, "optim": "sgd", "learning_rate": 0.05, "use_cpu": True}
     quiet = {"save_strategy": "no", "report_to": [], "disable_tqdm": True}
-    PADTrainer(model, TrainingArguments(str(out), **how, **quiet), train_dataset=samples).train()
-    model.save_pretrained(out)
+    arguments = TrainingArguments(str(out), **how, **quiet)
+    trainer = PADTrainer(model, arguments, train_dataset=samples, eval_dataset=samples)
+    trainer.train()
+    loss = trainer.evaluate()["eval_loss"]
+    trainer.save_model()
+    if trainer.is_world_process_zero():
+        (out / "loss.json").write_text(json.dumps(loss))
 
 
 def run_snippet(code: str, folder: Path) -> None:

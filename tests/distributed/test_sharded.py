@@ -10,9 +10,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from padnet_hf import PADBertForMaskedLM
+from padnet_hf import PADBertForMaskedLM, PartitionConfig, partition
 from tests.distributed import sharded
 from tests.forked import ROOT, run_group
+from tests.models.samples import small_pad
 
 pytestmark = pytest.mark.slow
 
@@ -27,7 +28,7 @@ def test_every_head_gives_the_outputs_and_gradients_of_the_whole_model(forks: An
 
 
 def test_so_do_those_of_other_families_with_plans(forks: Any, tmp_path: Path) -> None:
-    assert {"roberta", "electra", "llama", "qwen3"} <= set(sharded.SIBLINGS)
+    assert {"roberta", "electra", "llama", "mistral", "qwen2", "qwen3"} <= set(sharded.SIBLINGS)
     sharded.save_siblings(tmp_path)
     run_group(forks, tmp_path, 2, sharded.together, sharded.compare_siblings, tmp_path)
 
@@ -58,13 +59,26 @@ def test_training_ends_like_that_of_the_whole_model_and_loads_in_one_process(
         torch.testing.assert_close(other, logits[0], rtol=0, atol=1e-4)  # 1e-7 in weights this large is 1e-5 here
 
 
-def test_the_trainer_does_so_too(forks: Any, tmp_path: Path) -> None:
-    sharded.make("element").save_pretrained(tmp_path / "model")
-    run_group(forks, tmp_path, 1, sharded.train_with_trainer, tmp_path / "model", tmp_path / "whole")
-    work = partial(sharded.train_with_trainer, **sharded.EP)
-    run_group(forks, tmp_path, 2, sharded.together, work, tmp_path / "model", tmp_path / "ep")
-    weights = [load_file(tmp_path / name / "model.safetensors") for name in ("whole", "ep")]
-    torch.testing.assert_close(*weights, rtol=0, atol=sharded.TOLERANCE)
+@pytest.mark.parametrize("dense", ["bert", "llama", "mistral", "qwen2", "qwen3"])
+def test_the_trainer_does_so_too(forks: Any, dense: str, tmp_path: Path) -> None:
+    model = sharded.make("element") if dense == "bert" else small_pad(dense, "AutoModelForCausalLM")
+    if dense != "bert":
+        partition(model, config=PartitionConfig(criterion="random", granularity="unit"), progress=False)
+    model.save_pretrained(tmp_path / "model")
+    arguments = (tmp_path / "model", tmp_path / "whole", type(model))
+    run_group(forks, tmp_path, 1, sharded.train_with_trainer, *arguments)
+    whole, loss = results(tmp_path / "whole")
+    for name, options in (("tp", sharded.TP), ("ep", sharded.EP)):
+        work = partial(sharded.train_with_trainer, **options)
+        run_group(forks, tmp_path, 2, sharded.together, work, tmp_path / "model", tmp_path / name, type(model))
+        weights, other = results(tmp_path / name)
+        torch.testing.assert_close(weights, whole, rtol=0, atol=sharded.TOLERANCE)
+        assert other == pytest.approx(loss, abs=1e-5)
+
+
+def results(folder: Path) -> tuple[dict[str, torch.Tensor], float]:
+    """Weights, in an ordinary checkpoint, and loss."""
+    return load_file(folder / "model.safetensors"), json.loads((folder / "loss.json").read_text())
 
 
 def test_the_documented_call_loads_a_model_in_two_processes(forks: Any, tmp_path: Path) -> None:

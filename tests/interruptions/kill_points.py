@@ -1,4 +1,4 @@
-"""Where a run of a script kills itself (SIGKILL): each point changes one function of the process that is to die."""
+"""Where a run of a script kills itself: each point changes one function of the process that is to die."""
 
 import os
 import shutil
@@ -9,6 +9,7 @@ from types import ModuleType
 from typing import Any, NamedTuple, NoReturn
 
 import accelerate
+import numpy as np
 import torch
 import transformers.modeling_utils
 from transformers import PreTrainedTokenizerBase, Trainer
@@ -30,8 +31,12 @@ class KillPoint(NamedTuple):
     resumes_from: int | None
 
 
+_signals = [signal.SIGKILL]
+"""What this process dies of: the last one."""
+
+
 def _die() -> NoReturn:
-    os.kill(os.getpid(), signal.SIGKILL)
+    os.kill(os.getpid(), _signals[-1])
     raise AssertionError("still alive")
 
 
@@ -110,6 +115,15 @@ SAVING = {
 }
 """In the saving of checkpoint-4."""
 
+READING = {
+    "text: a document is to be cut into tokens": KillPoint(
+        before(PreTrainedTokenizerBase, "__call__", call=3),
+        None,  # two calls ask what stands around a text
+    ),
+    "text: the blocks are to be put together": KillPoint(before(np, "stack"), None),
+}
+"""In a script that cuts text into blocks."""
+
 POINTS = {
     "partition: a batch is to be scored": KillPoint(before(scoring, "_loss", call=3), None),
     "partition: some weights are partitioned, others not": KillPoint(before(PADWeight, "become", call=3), None),
@@ -147,7 +161,9 @@ MORE = {
 """In runs of other kinds."""
 
 
-def arm(script: ModuleType, name: str, rank: int = 0) -> None:
-    """Make this process die at the point of this name, if it is the one of this rank."""
+def arm(script: ModuleType, name: str, rank: int = 0, of: signal.Signals = signal.SIGKILL) -> None:
+    """Make this process die of a signal at the point of this name, if it is the one of this rank."""
     if int(os.environ.get("RANK", 0)) == rank:
-        (POINTS[name].arm if name in POINTS else MORE[name])()
+        _signals.append(of)
+        known = READING | POINTS
+        (known[name].arm if name in known else MORE[name])()

@@ -10,8 +10,7 @@ import pytest
 from padnet_hf.jobs.output_folder import find_checkpoint
 from tests.forked import Script
 from tests.interruptions.comparing import results
-from tests.interruptions.conftest import GRANULARITIES
-from tests.interruptions.kill_points import POINTS, arm
+from tests.interruptions.kill_points import POINTS, READING, arm
 
 pytestmark = pytest.mark.slow
 
@@ -22,35 +21,58 @@ BY_UNIT = (
     "saving: the trainer's state is written by half",
     "end: the weights are in place, the config is not",
 )
-CASES = [(point, "element") for point in POINTS] + [(point, "unit") for point in BY_UNIT]
+KILLED = signal.SIGKILL
+CASES = [(point, "element", KILLED) for point in POINTS] + [(point, "unit", KILLED) for point in BY_UNIT]
+CASES += [(point, "text", KILLED) for point in (*READING, *POINTS)]
+CASES += [(point, "streamed", KILLED) for point in (*BY_UNIT, "text: a document is to be cut into tokens")]
+
+ASKED_TO_END = (
+    "text: the blocks are to be put together",
+    "partition: some weights are partitioned, others not",
+    "training: in a backward pass",
+    "saving: the checkpoint's weights are to be moved into place",
+    "end: the tokenizer is to be written",
+)
+CASES += [(point, "text", number) for point in ASKED_TO_END for number in (signal.SIGTERM, signal.SIGINT)]
+CASES += [(ASKED_TO_END[3], "element", number) for number in (signal.SIGTERM, signal.SIGINT)]
 
 
 @pytest.fixture(scope="module")
 def uninterrupted() -> dict[str, dict[str, object]]:
-    """What runs that nothing stopped end with, by granularity; filled by the first test that needs them."""
+    """What runs that nothing stopped end with, by kind; filled by the first test that needs them."""
     return {}
 
 
-@pytest.mark.parametrize(("point", "granularity"), CASES)
+@pytest.mark.parametrize(("point", "kind", "number"), CASES)
 def test_a_killed_run_goes_on_and_ends_bit_equal(
-    point: str, granularity: str, training: Script, uninterrupted: dict[str, dict[str, object]], tmp_path: Path
+    point: str,
+    kind: str,
+    number: signal.Signals,
+    runs: dict[str, Script],
+    uninterrupted: dict[str, dict[str, object]],
+    tmp_path: Path,
 ) -> None:
-    options, out = GRANULARITIES[granularity], tmp_path / "out"
-    if granularity not in uninterrupted:
-        training.run(*options, "--output_dir", str(tmp_path / "whole"))
-        uninterrupted[granularity] = results(tmp_path / "whole")
-    if "removed" in point:
-        options = [*options, "--save_total_limit", "1"]
-    (killed,) = training.start(*options, change=partial(arm, name=point))
-    assert killed.code == -signal.SIGKILL, killed.err
+    training, out = runs[kind], tmp_path / "out"
+    if kind not in uninterrupted:
+        training.run("--output_dir", str(tmp_path / "whole"))
+        uninterrupted[kind] = results(tmp_path / "whole")
+    options = ["--save_total_limit", "1"] if "removed" in point else []
+    (killed,) = training.start(*options, change=partial(arm, name=point, of=number))
+    if number == signal.SIGINT:  # an exception, which whatever is under way may answer
+        assert killed.code == 1
+        assert killed.err.rstrip().endswith("KeyboardInterrupt")
+    else:
+        assert killed.code == -number, killed.err
 
-    step = POINTS[point].resumes_from
-    if step is None:
+    step = (READING | POINTS)[point].resumes_from
+    if step is not None:
+        assert find_checkpoint("last", str(out)) == str(out / f"checkpoint-{step}")
+        training.run(*options, "--resume_from_checkpoint", "last")
+    elif out.exists():
         (refused,) = training.start(*options, "--resume_from_checkpoint", "last")
         assert refused.code == 2
         assert re.search(r"^error: .*no complete checkpoint; leave the option out and add --over", refused.err, re.M)
         training.run(*options, "--overwrite_output_dir")
     else:
-        assert find_checkpoint("last", str(out)) == str(out / f"checkpoint-{step}")
-        training.run(*options, "--resume_from_checkpoint", "last")
-    assert results(out) == uninterrupted[granularity]
+        training.run(*options)
+    assert results(out) == uninterrupted[kind]

@@ -69,10 +69,16 @@ def test_the_best_model_is_found_across_an_interruption(
 
 
 @pytest.mark.parametrize(
-    "point", ["second process: between steps", "second process: its random state is written by half"]
+    ("point", "kind"),
+    [
+        *(("second process: between steps", kind) for kind in ("element", "text", "streamed")),
+        ("second process: its random state is written by half", "element"),
+    ],
 )
-def test_when_one_of_two_processes_is_killed_both_go_on(point: str, training: Script, tmp_path: Path) -> None:
-    out, whole = tmp_path / "out", tmp_path / "whole"
+def test_when_one_of_two_processes_is_killed_both_go_on(
+    point: str, kind: str, runs: dict[str, Script], tmp_path: Path
+) -> None:
+    training, out, whole = runs[kind], tmp_path / "out", tmp_path / "whole"
     training.run("--output_dir", str(whole), processes=2)
     first, second = training.start(processes=2, change=partial(arm, name=point, rank=1))
     assert second.code == -signal.SIGKILL, second.err

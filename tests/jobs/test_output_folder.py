@@ -184,6 +184,7 @@ def test_an_option_that_only_one_of_two_versions_knows_is_not_compared(tmp_path:
     write_run_config(str(tmp_path), {"seed": 1, "use_moe": True, "tf32": True}, "0")
     checkpoint = str(write_checkpoint(tmp_path, 1))
     check_same_run({"seed": 1, "use_moe": True, "max_grad_norm": 0.5, "tokenizer_name": "a"}, checkpoint)
+    check_same_run({"seed": 1, "use_moe": True, "imp_static_values": "mean"}, checkpoint)
     with pytest.raises(PADNetError, match="--use_moe is None"):
         check_same_run({"seed": 1}, checkpoint)
 

@@ -72,6 +72,33 @@ def test_a_training_that_was_tried_before_is_the_same(make_trainer: Make, option
     assert all(torch.equal(tensor, expected[name]) for name, tensor in weights(True).items())
 
 
+def test_trying_takes_no_memory_for_a_second_model(make_trainer: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    trainer = make_trainer(small_bert())
+    before = {name: tensor.clone() for name, tensor in trainer.model.state_dict().items()}
+    tried: list[torch.nn.Module] = []
+    create = Trainer.create_optimizer
+
+    def noted(self: Trainer, *args: Any) -> Any:
+        tried.append(self.model)
+        return create(self, *args)
+
+    monkeypatch.setattr(Trainer, "create_optimizer", noted)
+    rehearse(trainer)
+    (double,) = tried
+    own, theirs = (
+        dict([*model.named_parameters(remove_duplicate=False), *model.named_buffers()])
+        for model in (trainer.model, double)
+    )
+    assert own.keys() == theirs.keys()
+    for name, tensor in own.items():
+        assert theirs[name].data_ptr() == tensor.data_ptr()
+        assert theirs[name] is not tensor  # what is hung on it, or put in its place, is of the double alone
+        assert theirs[name].requires_grad == tensor.requires_grad
+    assert (double.config is not trainer.model.config, double.training) == (True, True)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in trainer.model.state_dict().items())
+    assert all(parameter.grad is None for parameter in trainer.model.parameters())
+
+
 def test_a_mistake_in_the_building_code_keeps_its_traceback(make_trainer: Make) -> None:
     with pytest.raises(TypeError, match="modle"):
         ready(lambda: make_trainer(modle=small_bert()), CONFIG)

@@ -1,7 +1,7 @@
 import json
 import math
 import re
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -12,6 +12,15 @@ from padnet_hf.method.config import PartitionConfig
 def test_defaults_are_valid_and_fields_are_json() -> None:
     config = PartitionConfig()
     assert PartitionConfig(**json.loads(json.dumps(config.to_dict()))) == config
+
+
+def test_a_model_may_have_defaults_of_its_own_and_what_is_given_wins() -> None:
+    class Model:
+        partition_defaults: ClassVar = {"scope": "layer"}
+
+    assert PartitionConfig.for_model(Model(), seed=3) == PartitionConfig(scope="layer", seed=3)
+    assert PartitionConfig.for_model(Model(), scope="global") == PartitionConfig()
+    assert PartitionConfig.for_model(object()) == PartitionConfig()
 
 
 @pytest.mark.parametrize(

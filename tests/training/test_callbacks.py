@@ -24,6 +24,7 @@ from padnet_hf.method.layer import pad_weights
 from padnet_hf.training.calibration import CalibrationBatches
 from padnet_hf.training.callbacks import IMPCallback, TemperatureCallback
 from tests.method.toy import ToyModel, toy_batches
+from tests.models.samples import classifier_of, inputs_of, labels_of, small_pad
 
 CONFIG = PartitionConfig(dynamic_ratio=0.3, num_rounds=2)
 
@@ -152,8 +153,18 @@ def test_a_progress_bar_is_shown_unless_the_trainer_shows_none(
     assert ("partition: " in capfd.readouterr().err) != disable
 
 
-def test_the_default_is_the_default_configuration() -> None:
-    assert IMPCallback([]).config == PartitionConfig()
+@pytest.mark.parametrize(("dense", "scope"), [("llama", "layer"), ("bert", "global")])
+def test_without_a_configuration_the_family_says_how(dense: str, scope: str, tmp_path: Path) -> None:
+    first, second = (small_pad(dense, classifier_of(dense)) for _ in range(2))
+    inputs = inputs_of(first)
+    batches = [inputs | labels_of(first, inputs)]
+    partition(first, batches, progress=False)
+    callback = IMPCallback(batches)
+    callback.apply_to(second, TrainingArguments(str(tmp_path), use_cpu=True, disable_tqdm=True))
+    asked = PartitionConfig(scope=scope).to_dict()
+    for model in (first, second):
+        assert asked.items() <= model.config.partition.items()
+    callback.apply_to(second, TrainingArguments(str(tmp_path), use_cpu=True))  # as it is asked for: nothing to do
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import torch
 from transformers import AutoModelForSequenceClassification, Trainer
 
 from padnet_hf import PADNetError
+from padnet_hf.jobs.output_folder import find_checkpoint
 from padnet_hf.method.layer import pad_weights
 from tests.training.conftest import imp, small_bert
 
@@ -142,3 +143,19 @@ def test_the_stock_trainer_refuses_a_checkpoint_of_another_partition(
     trainer = make_trainer(small_bert(), stock=True, callbacks=[imp(**fields)])
     with pytest.raises(PADNetError, match=message):
         trainer.train(resume_from_checkpoint=str(tmp_path / "out" / "checkpoint-1"))
+
+
+def test_a_checkpoint_in_shards_is_resumed_from(make_trainer: Make, tmp_path: Path) -> None:
+    make_trainer(small_bert(), callbacks=[imp()], save_steps=1).train()
+    whole = AutoModelForSequenceClassification.from_pretrained(tmp_path / "out" / "checkpoint-2").state_dict()
+    checkpoint = tmp_path / "out" / "checkpoint-1"
+    model = AutoModelForSequenceClassification.from_pretrained(checkpoint)
+    model.save_pretrained(checkpoint, max_shard_size="10KB")
+    assert len(list(checkpoint.glob("model-*.safetensors"))) > 2
+    assert find_checkpoint(str(checkpoint), "") == str(checkpoint)
+    trainer = make_trainer(small_bert(), callbacks=[imp(rows=9)])
+    trainer.train(resume_from_checkpoint=str(checkpoint))
+    state = trainer.model.state_dict()
+    assert state.keys() == whole.keys()
+    for name, tensor in whole.items():
+        torch.testing.assert_close(state[name], tensor, rtol=0, atol=1e-7)

@@ -42,7 +42,8 @@ def test_every_partition_option_reaches_its_field() -> None:
     *_, pad, _ = parse(
         shlex.split(
             "--use_pad --dynamic_ratio 0.3 --granularity unit --imp_criterion magnitude --imp_rounds 2 --imp_batches 5 "
-            "--imp_scope layer --imp_schedule linear --imp_static_branch keep --output_dir x"
+            "--imp_scope layer --imp_schedule linear --imp_static_branch keep "
+            "--imp_static_values fresh --output_dir x"
         )
     )
     config = partition_config(pad, seed=3)
@@ -55,6 +56,7 @@ def test_every_partition_option_reaches_its_field() -> None:
         scope="layer",
         schedule="linear",
         static_branch="keep",
+        static_values="fresh",
         seed=3,
     )
     assert partition_options(config)["imp_rounds"] == 2

@@ -1,6 +1,6 @@
 import pytest
 
-from clm_arguments import held_out_percentage, parse, recorded_options
+from clm_arguments import asked_partition, held_out_percentage, parse, recorded_options
 from padnet_hf import PADNetError
 from padnet_hf.jobs.partition_options import partition_config
 
@@ -53,6 +53,22 @@ def test_what_decides_the_result_is_recorded_and_the_rest_is_not() -> None:
 def test_every_layer_keeps_the_same_share_as_stock_architectures_need() -> None:
     assert recorded(f"{TEXT} --use_pad")["imp_scope"] == "layer"
     assert recorded(f"{TEXT} --use_pad --imp_scope global")["imp_scope"] == "global"
+
+
+@pytest.mark.parametrize(
+    ("line", "values"),
+    [
+        (MODEL, "mean"),
+        (f"{NEW} --tokenizer_name t --do_train", "fresh"),
+        (f"{MODEL} --imp_static_values fresh", "fresh"),
+        (f"{NEW} --tokenizer_name t --do_train --imp_static_values mean", "mean"),
+    ],
+)
+def test_static_values_of_a_new_model_are_a_draw_unless_told_otherwise(line: str, values: str) -> None:
+    arguments = parse([*line.split(), *TEXT.split(), "--use_pad"])
+    partition = asked_partition(arguments[0], arguments[3], seed=1)
+    assert partition.static_values == values
+    assert recorded_options(arguments, partition, {})["imp_static_values"] == values
 
 
 def test_text_that_is_trained_on_or_not_makes_another_run() -> None:

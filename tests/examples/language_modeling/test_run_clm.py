@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
 from padnet_hf.method.layer import pad_weights
 from tests.examples.language_modeling.conftest import CHAT, LINES, TEMPLATE, new_tokenizer
@@ -25,7 +25,7 @@ VARIANTS = {
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_one_script_gives_every_network(
-    variant: str, run: Run, text_file: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    variant: str, run: Run, tiny_llama: str, text_file: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     metrics = run(*VARIANTS[variant], "--train_file", text_file, "--do_train", "--do_eval", "--max_steps", "6")
     out = tmp_path / "out"
@@ -41,6 +41,11 @@ def test_one_script_gives_every_network(
     assert printed.rstrip().endswith(f"AutoModelForCausalLM.from_pretrained({str(out)!r})")
     card = (out / "README.md").read_text()
     assert ("text-generation" in card and "functions.txt" in card) == (variant != "dense")  # transformers' own there
+
+    for folder in (out, out / "checkpoint-6"):  # text is written with a cache, whatever training does
+        assert json.loads((folder / "config.json").read_text())["use_cache"]
+        kept = GenerationConfig.from_pretrained(folder).to_diff_dict()
+        assert kept == GenerationConfig.from_pretrained(tiny_llama).to_diff_dict()
 
     model = AutoModelForCausalLM.from_pretrained(out).eval()
     assert getattr(model, "is_partitioned", False) == is_partitioned

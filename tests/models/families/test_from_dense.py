@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import BertForSequenceClassification, GenerationConfig
+from transformers import AutoModelForCausalLM, BertForSequenceClassification, GenerationConfig
 
 from padnet_hf import PADNetError
 from padnet_hf.models.known import KNOWN
@@ -97,3 +97,53 @@ def test_the_generation_config_goes_there_and_back(dense: str) -> None:
     assert model.generation_config.max_new_tokens == 7
     assert model.generation_config is not stock.generation_config
     assert model.to_dense().generation_config.max_new_tokens == 7
+
+
+LOADING: dict[str, dict[str, Any]] = {
+    "as it is": {},
+    "cpu": {"device_map": "cpu"},
+    "all on the cpu": {"device_map": {"": "cpu"}},
+    "wherever it fits": {"device_map": "auto"},
+}
+CAUSAL = [dense for dense in KNOWN if "AutoModelForCausalLM" in pad_class(dense, "AutoModel").config_class.models]
+
+
+@pytest.mark.parametrize("dense", CAUSAL)
+@pytest.mark.parametrize("way", LOADING)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_files_and_the_places_of_a_model_change_nothing(
+    dense: str, way: str, dtype: torch.dtype, tmp_path: Path
+) -> None:
+    stock, upcycled = small_dense(dense, "AutoModelForCausalLM"), pad_class(dense, "AutoModelForCausalLM")
+    stock.save_pretrained(tmp_path / "one")
+    stock.save_pretrained(tmp_path / "shards", max_shard_size="5KB")
+    assert len(list((tmp_path / "shards").glob("*.safetensors"))) > 2
+    found = []
+    for folder, options in (("one", {}), ("one", LOADING[way]), ("shards", LOADING[way])):
+        source = type(stock).from_pretrained(tmp_path / folder, dtype=dtype, **options)
+        torch.manual_seed(0)
+        found.append(upcycled.from_dense(source, num_experts=3))
+    first, *others = (model.state_dict() for model in found)
+    assert {tensor.dtype for tensor in first.values()} == {dtype}
+    for state in others:
+        assert state.keys() == first.keys()
+        assert all(torch.equal(state[name], tensor) for name, tensor in first.items())
+    found[-1].save_pretrained(tmp_path / "pad", max_shard_size="5KB")
+    again = upcycled.from_pretrained(tmp_path / "pad", dtype=dtype, **LOADING[way])
+    inputs = inputs_of(stock)
+    assert len(list((tmp_path / "pad").glob("model-*.safetensors"))) > 2
+    assert torch.equal(again(**inputs).logits, found[0](**inputs).logits)
+
+
+def test_a_model_that_is_left_on_the_disk_in_part_is_refused(tmp_path: Path) -> None:
+    small_dense("llama", "AutoModelForCausalLM").save_pretrained(tmp_path / "dense")
+    places = {"model.layers.0": "disk"} | dict.fromkeys(
+        ("model.embed_tokens", "model.layers.1", "model.norm", "model.rotary_emb", "lm_head"), "cpu"
+    )
+    source = AutoModelForCausalLM.from_pretrained(
+        tmp_path / "dense", device_map=places, offload_folder=tmp_path / "offloaded"
+    )
+    with pytest.raises(
+        PADNetError, match=r"not all in memory \(its device_map leaves some on the disk\).*device_map='cpu'"
+    ):
+        pad_class("llama", "AutoModelForCausalLM").from_dense(source)

@@ -24,16 +24,23 @@ from padnet_hf.models.pad_model import PADModelMixin
 from padnet_hf.models.registry import image_processor_class
 from tests.forked import forks as forks  # the fixture
 from tests.forked import run_group
-from tests.models.samples import family_of, inputs_of, labels_of, set_apart, small_pad
+from tests.models.samples import classifier_of, family_of, inputs_of, labels_of, set_apart, small_pad
 
 every_family = pytest.mark.parametrize("dense", KNOWN)
+CAUSAL = "AutoModelForCausalLM"
+HEADS = [(dense, classifier_of(dense)) for dense in KNOWN]
+HEADS += [pytest.param(dense, CAUSAL, marks=pytest.mark.slow) for dense in KNOWN if CAUSAL in family_of(dense).models]
 granularities = pytest.mark.parametrize("granularity", ["element", "unit"])
 
 
 def classifier(dense: str, granularity: str | None = None, **fields: Any) -> PADModelMixin:
     """In evaluation mode, partitioned at random if asked, and apart as after training."""
-    heads = ("AutoModelForSequenceClassification", "AutoModelForImageClassification")
-    model = small_pad(dense, next(head for head in heads if head in family_of(dense).models), **fields)
+    return with_head(dense, classifier_of(dense), granularity, **fields)
+
+
+def with_head(dense: str, auto_class: str, granularity: str | None, **fields: Any) -> PADModelMixin:
+    """The same with another head."""
+    model = small_pad(dense, auto_class, **fields)
     if granularity:
         config = PartitionConfig(criterion="random", granularity=granularity)
         partition(model, None, config, progress=False)
@@ -103,10 +110,10 @@ def test_pipelines_find_model_and_processing_by_folder_alone(dense: str, tmp_pat
     assert 0 < answer[0]["score"] <= 1
 
 
-@every_family
-def test_a_compiler_takes_it_as_one_graph_in_training_too(dense: str) -> None:
+@pytest.mark.parametrize(("dense", "auto_class"), HEADS)
+def test_a_compiler_takes_it_as_one_graph_in_training_too(dense: str, auto_class: str) -> None:
     torch.compiler.reset()
-    model = classifier(dense, "unit").train()
+    model = with_head(dense, auto_class, "unit").train()
     for module in model.modules():
         if "Dropout" in type(module).__name__:
             module.p = module.drop_prob = 0.0
