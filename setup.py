@@ -59,7 +59,7 @@ setup(
         "safetensors",
         "torch",
         "tqdm",
-        "transformers>=5.23",
+        "transformers>=5.19,<5.24",  # docs/transformers.md: what of it ties the package to these
         "typer",
         "wrapt",
     ],

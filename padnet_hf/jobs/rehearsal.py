@@ -17,6 +17,7 @@ from padnet_hf.jobs.refusals import as_one_error
 from padnet_hf.method.config import PartitionConfig
 from padnet_hf.training.calibration import CalibrationBatches
 from padnet_hf.training.callbacks import IMPCallback
+from padnet_hf.transformers_seams import CHECKPOINTING
 
 AnyTrainer = TypeVar("AnyTrainer", bound=Trainer)
 
@@ -93,9 +94,9 @@ def _double_of(model: nn.Module) -> nn.Module:
 
 def _try_checkpointing(args: TrainingArguments) -> None:
     """The Trainer does not look at these options before the first step."""
-    if args.activation_checkpointing:
+    if getattr(args, CHECKPOINTING):
         own = {"every_n_layers", "offload"}
         options = {
-            name: value for name, value in (args.activation_checkpointing_kwargs or {}).items() if name not in own
+            name: value for name, value in (getattr(args, f"{CHECKPOINTING}_kwargs") or {}).items() if name not in own
         }
         checkpoint(torch.abs, torch.ones(1, requires_grad=True), **{"use_reentrant": False} | options)

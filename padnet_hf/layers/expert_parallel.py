@@ -5,10 +5,9 @@ inside: transformers goes from the outside in, so its dispatch finds the experts
 """
 
 from torch.distributed.device_mesh import DeviceMesh
-from transformers.distributed.expert_parallel import ExpertParallelLayer
-from transformers.distributed.parallel_utils import ALL_PARALLEL_STYLES
 
 from padnet_hf.layers.feed_forward import PADFeedForward
+from padnet_hf.transformers_seams import ALL_PARALLEL_STYLES, HAS_PARALLEL_STYLES, ExpertParallelLayer
 
 
 class ShardedExperts(ExpertParallelLayer):
@@ -23,4 +22,5 @@ class ShardedExperts(ExpertParallelLayer):
 SHARD_EXPERTS = "pad_shard_experts"
 """Its name in a plan."""
 
-ALL_PARALLEL_STYLES.register(SHARD_EXPERTS, ShardedExperts())
+if HAS_PARALLEL_STYLES:
+    ALL_PARALLEL_STYLES.register(SHARD_EXPERTS, ShardedExperts())

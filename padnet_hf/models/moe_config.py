@@ -105,3 +105,7 @@ class PADMoEConfig(PADConfigMixin):
             plan |= {f"{seam.layers}.{path}": "colwise" for path in (seam.gate, seam.up) if path}
             plan[f"{seam.layers}.{seam.down}"] = "rowwise"
         return plan or None
+
+    @base_model_tp_plan.setter
+    def base_model_tp_plan(self, plan: dict[str, str]) -> None:
+        """Do nothing: transformers 5.19 adds a rule for tied words, where PAD models cannot be spread at all."""

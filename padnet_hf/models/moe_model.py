@@ -80,22 +80,17 @@ class PADMoEMixin(PADModelMixin):
             if isinstance(module, PADExperts):
                 module.implementation = self.config._experts_implementation
 
-    def activation_checkpointing_enable(
-        self, activation_checkpointing_kwargs: dict[str, Any] | None = None, **kwargs: Any
-    ) -> None:
-        """transformers' activation_checkpointing_enable; with a balance loss never the reentrant kind.
+    def _set_gradient_checkpointing(self, enable: bool = True, **kwargs: Any) -> None:
+        """transformers' seam below its methods of either name; with a balance loss never the reentrant kind.
 
         That one runs layers without gradients first, so that the routers' loss would be lost. The other kind gives the
         same numbers.
         """
-        asked = dict(activation_checkpointing_kwargs or {})
-        if asked.get("use_reentrant") and self.config.balance_loss_coef:
+        run = kwargs.get("gradient_checkpointing_func")
+        if isinstance(run, partial) and run.keywords.get("use_reentrant") and self.config.balance_loss_coef:
             logger.warning_once("use_reentrant=True would lose the routers' balance loss: use_reentrant=False is used")
-            asked["use_reentrant"] = False
-        super().activation_checkpointing_enable(asked or None, **kwargs)
-
-    def _set_gradient_checkpointing(self, enable: bool = True, *args: Any, **kwargs: Any) -> None:
-        super()._set_gradient_checkpointing(enable, *args, **kwargs)
+            kwargs["gradient_checkpointing_func"] = partial(run, use_reentrant=False)
+        super()._set_gradient_checkpointing(enable, **kwargs)
         for module in self.modules():
             if isinstance(module, PADExperts):  # checkpointing frees built weights until the backward pass by itself
                 module.rebuild_in_backward = not enable

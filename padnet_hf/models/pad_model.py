@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from transformers import AutoConfig, PreTrainedModel
 from transformers.configuration_utils import PreTrainedConfig
 from transformers.initialization import copy_, zeros_
-from transformers.utils.output_capturing import _CAN_RECORD_REGISTRY
 
 from padnet_hf.errors import PADCheckpointError, PADNetError
 from padnet_hf.hub.access import repository_name
@@ -28,6 +27,7 @@ from padnet_hf.models.pad_config import image_shape
 from padnet_hf.models.parallel import PADParallelMixin
 from padnet_hf.models.partition_record import PartitionRecordMixin
 from padnet_hf.models.upcycle import load_copies, merged_state
+from padnet_hf.transformers_seams import register_recording
 
 logger = logging.getLogger(__name__)
 
@@ -65,7 +65,7 @@ class PADModelMixin(PADCheckpointMixin):
         self._put_in(base)
         if base is not self:
             base.__class__ = self.config.models["AutoModel"]  # the stock head has built one of the stock class
-            _CAN_RECORD_REGISTRY[base] = base._can_record_outputs  # which transformers keeps by the class
+            register_recording(base)
         self._make_room()
 
     def _take_over(self, base: "PADModelMixin") -> None:

@@ -5,15 +5,21 @@ from typing import Any
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.distributed import DistributedConfig
-from transformers.distributed.parallel_utils import replace_layer_number_by_wildcard
 
 from padnet_hf.errors import PADNetError
 from padnet_hf.layers.expert_parallel import SHARD_EXPERTS
 from padnet_hf.method.layer import PADLayer
+from padnet_hf.transformers_seams import check_parallel_styles, replace_layer_number_by_wildcard
 
 
 class PADParallelMixin(PreTrainedModel):
     """What PAD models take and refuse of transformers' DistributedConfig."""
+
+    @classmethod
+    def prepare_distribute_model(cls, *args: Any, **kwargs: Any) -> Any:
+        """transformers' first step with a DistributedConfig. Raises PADNetError if it cannot spread PAD models."""
+        check_parallel_styles()
+        return super().prepare_distribute_model(*args, **kwargs)
 
     @classmethod
     def maybe_distribute_model(

@@ -6,7 +6,6 @@ import pytest
 import torch
 from transformers import PreTrainedModel
 from transformers.distributed import DistributedConfig
-from transformers.distributed.parallel_utils import ALL_PARALLEL_STYLES, replace_layer_number_by_wildcard
 
 from padnet_hf import (
     PADBertConfig,
@@ -19,6 +18,10 @@ from padnet_hf import (
     PADResNetConfig,
     PADResNetForImageClassification,
 )
+from padnet_hf.transformers_seams import ALL_PARALLEL_STYLES, replace_layer_number_by_wildcard
+from tests.transformers_versions import needs_parallel_styles
+
+pytestmark = needs_parallel_styles
 
 
 def empty(model_class: type[PreTrainedModel] = PADBertModel, **fields: Any) -> PreTrainedModel:

@@ -14,8 +14,9 @@ from padnet_hf import PADBertForMaskedLM, PartitionConfig, partition
 from tests.distributed import sharded
 from tests.forked import ROOT, run_group
 from tests.models.samples import small_pad
+from tests.transformers_versions import needs_parallel_styles
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, needs_parallel_styles]
 
 PARTITIONED = ["dynamic", "element", "unit"]
 

@@ -10,6 +10,7 @@ from transformers import AutoModelForCausalLM, GenerationConfig, Trainer
 
 from padnet_hf import CalibrationBatches, IMPCallback, PartitionConfig
 from padnet_hf.models.pad_model import PADModelMixin
+from padnet_hf.transformers_seams import CHECKPOINTING
 from tests.hub.cases import make_batch, make_model
 from tests.models.samples import small_dense, small_pad
 from tests.training.conftest import collate, make_rows, small_bert
@@ -36,7 +37,7 @@ def saved(folder: Path, name: str = "config.json") -> dict[str, object]:
 
 
 @pytest.mark.parametrize("use_cache", [True, False])
-@pytest.mark.parametrize("option", [{}, {"activation_checkpointing": True}, {"use_cache": True}])
+@pytest.mark.parametrize("option", [{}, {CHECKPOINTING: True}, {"use_cache": True}])
 def test_a_language_model_is_saved_and_left_as_it_came(
     make_trainer: Make, use_cache: bool, option: dict[str, bool], tmp_path: Path
 ) -> None:

@@ -19,6 +19,7 @@ from padnet_hf import PADNetError, PartitionConfig, partition
 from padnet_hf.method.layer import pad_weights
 from padnet_hf.models.known import KNOWN
 from padnet_hf.models.pad_model import PADModelMixin
+from padnet_hf.transformers_seams import CHECKPOINTING
 from tests.forked import forks as forks  # the fixture
 from tests.forked import run_group
 from tests.models.samples import classifier_of, family_of, inputs_of, labels_of, set_apart, small_dense, small_pad
@@ -210,7 +211,7 @@ def test_checkpointing_changes_no_gradient(dense: str, form: str, use_reentrant:
     model = _model(dense, form)
     if not model.supports_gradient_checkpointing:
         with pytest.raises(ValueError, match="does not support"):
-            model.activation_checkpointing_enable({"use_reentrant": use_reentrant})
+            getattr(model, f"{CHECKPOINTING}_enable")({"use_reentrant": use_reentrant})
         return
     for module in model.modules():
         if isinstance(module, nn.Dropout):
@@ -218,7 +219,7 @@ def test_checkpointing_changes_no_gradient(dense: str, form: str, use_reentrant:
         if isinstance(module, nn.BatchNorm2d):
             module.momentum = 0.0  # or the second pass would move its statistics again
     expected = _gradients(model.train())
-    model.activation_checkpointing_enable({"use_reentrant": use_reentrant})
+    getattr(model, f"{CHECKPOINTING}_enable")({"use_reentrant": use_reentrant})
     found = _gradients(model)
     assert found.keys() == expected.keys()
     for name in found:

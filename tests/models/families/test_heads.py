@@ -15,6 +15,7 @@ from padnet_hf import PADNetError, PartitionConfig, partition
 from padnet_hf.layers.router import squared_variation
 from padnet_hf.models.moe_model import PADMoEMixin
 from padnet_hf.models.outputs import RoutedOutput
+from padnet_hf.transformers_seams import CHECKPOINTING
 from tests.models.samples import (
     COPIES,
     HEADS,
@@ -154,7 +155,7 @@ def test_activation_checkpointing_changes_no_gradient(dense: str, granularity: s
         return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
 
     expected = gradients()
-    model.activation_checkpointing_enable()
+    getattr(model, f"{CHECKPOINTING}_enable")()
     found = gradients()
     assert any("router" in name and gradient.any() for name, gradient in found.items())
     assert expected.keys() == found.keys()

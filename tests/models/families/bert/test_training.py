@@ -25,6 +25,7 @@ from padnet_hf import (
     PADNetError,
     PartitionConfig,
 )
+from padnet_hf.transformers_seams import CHECKPOINTING
 
 TINY = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64, "num_experts": 4}
 GOOD, BAD = ("fine", "great", "lovely", "warm"), ("dull", "poor", "weak", "cold")
@@ -161,7 +162,7 @@ def test_model_init_is_refused_before_the_first_step(make_trainer: Callable[...,
 
 
 def test_activation_checkpointing_trains_too(make_trainer: Callable[..., Trainer]) -> None:
-    trainer = make_trainer(activation_checkpointing=True, save_strategy="no")
+    trainer = make_trainer(**{CHECKPOINTING: True}, save_strategy="no")
     trainer.train()
     assert trainer.state.global_step == 4
 
