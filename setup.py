@@ -47,7 +47,10 @@ setup(
     python_requires=">=3.11",
     packages=find_packages(include=["padnet_hf", "padnet_hf.*"]),
     package_data={"padnet_hf": ["__init__.pyi", "py.typed", "hub/model_card_template.md"]},
-    entry_points={"console_scripts": ["padnet=padnet_hf.cli.app:main"]},
+    entry_points={
+        "console_scripts": ["padnet=padnet_hf.cli.app:main"],
+        "vllm.general_plugins": ["padnet_hf=padnet_hf.serving.vllm:register"],
+    },
     install_requires=[
         "accelerate",  # transformers' Trainer, which IMPCallback hooks into, does not start without it
         "huggingface_hub>=2.4",

@@ -12,6 +12,7 @@ from trl import DPOConfig, DPOTrainer
 
 from padnet_hf import PADTrainer
 from padnet_hf.models.pad_model import PADModelMixin
+from padnet_hf.transformers_seams import CHECKPOINTING
 from tests.examples.language_modeling.conftest import new_tokenizer
 from tests.training.test_sft import partitioned
 
@@ -32,7 +33,7 @@ def step_of(model: PADModelMixin, coef: float, batch_size: int, folder: Path) ->
     options = {"max_steps": 1, "optim": "sgd", "learning_rate": 1.0, "lr_scheduler_type": "constant"}
     options |= {"per_device_train_batch_size": batch_size, "gradient_accumulation_steps": 4 // batch_size}
     options |= {"max_grad_norm": 0.0, "train_sampling_strategy": "sequential", "save_strategy": "no"}
-    options |= {"bf16": False, "use_cpu": True, "report_to": "none", "activation_checkpointing": False}
+    options |= {"bf16": False, "use_cpu": True, "report_to": "none", CHECKPOINTING: False}
     args = DPOConfig(str(folder), **options)
     rows, tokenizer = Dataset.from_dict(PAIRS), copy.deepcopy(TOKENIZER)
     PADDPOTrainer(model, args=args, train_dataset=rows, processing_class=tokenizer).train()

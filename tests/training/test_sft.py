@@ -16,6 +16,7 @@ from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
 from padnet_hf import CalibrationBatches, IMPCallback, PADTrainer, PartitionConfig, lora_config, partition
 from padnet_hf.models.pad_model import PADModelMixin
+from padnet_hf.transformers_seams import CHECKPOINTING
 from tests.examples.language_modeling.conftest import CHAT, LINES, TEMPLATE, new_tokenizer
 from tests.models.samples import HEADS, set_apart, small_pad
 
@@ -65,7 +66,7 @@ def make(tmp_path: Path, tokenizer: PreTrainedTokenizerFast) -> Callable[..., SF
     def build(model: Any, rows: Any, trainer_class: Any = PADSFTTrainer, **options: Any) -> SFTTrainer:
         given = {name: options.pop(name) for name in ("peft_config", "callbacks", "eval_dataset") if name in options}
         defaults = {"output_dir": str(tmp_path / "out"), "use_cpu": True, "report_to": "none", "disable_tqdm": True}
-        defaults |= {"bf16": False, "activation_checkpointing": False, "max_length": 64, "save_strategy": "no"}
+        defaults |= {"bf16": False, CHECKPOINTING: False, "max_length": 64, "save_strategy": "no"}
         args = SFTConfig(**defaults | options)
         return trainer_class(model, args, train_dataset=rows, processing_class=copy.deepcopy(tokenizer), **given)
 
@@ -119,7 +120,7 @@ def losses_of(trainer: SFTTrainer) -> list[float]:
     return [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
 
 
-LEARNING = {"max_steps": 12, "learning_rate": 1e-2, "logging_steps": 1, "activation_checkpointing": True}
+LEARNING = {"max_steps": 12, "learning_rate": 1e-2, "logging_steps": 1, CHECKPOINTING: True}
 TEXTS = Dataset.from_dict({"text": [line * (1 + number % 3) for number, line in enumerate(LINES[:ROWS])]})
 
 ROWS_OF = {

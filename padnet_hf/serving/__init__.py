@@ -1,0 +1,1 @@
+"""Engines that serve PAD models as they are."""
