@@ -23,6 +23,7 @@ ROWS = [line for line in LISTED.splitlines() if line.startswith("| ")]
 DOCUMENTED = {"config_class", "from_dict", "from_pretrained", "save_pretrained", "push_to_hub"}
 DOCUMENTED |= {"compute_loss", "create_model_card", "evaluation_loop"}
 DOCUMENTED |= {"get_eval_dataloader", "get_test_dataloader", "prediction_step", "training_step"}
+DOCUMENTED |= {"keys_to_ignore_at_inference"}
 """To be overridden or called, as transformers' documentation has it."""
 
 INTERFACE = {"transformers", "transformers.activations", "transformers.configuration_utils", "transformers.distributed"}

@@ -52,7 +52,7 @@ class PADServed(Base):
         return super().forward(input_ids, positions + self.first_position, *args, **kwargs)
 
     def load_weights(self, weights: Iterable[tuple[str, Tensor]]) -> set[str]:
-        """The names of what was loaded, masks included. Raises PADCheckpointError if a mask is missing."""
+        """The names of what was loaded, masks included. Raises PADCheckpointError if one is missing or damaged."""
         buffers = {name: buffer for name, buffer in self.named_buffers() if name.endswith(_MASK)}
         loaded: set[str] = set()
 
@@ -68,6 +68,7 @@ class PADServed(Base):
         found = super().load_weights(without_masks())
         if missing := sorted(buffers.keys() - loaded):
             raise PADCheckpointError(f"the checkpoint has no {missing[0]}: get it again.")
+        self.model.check_masks()
         return found | loaded
 
 
