@@ -224,4 +224,5 @@ def test_logits_and_every_gradient_equal_the_slow_loop(
     for name, gradient in gradients.items():
         if gradient is not None:
             scale = slow_gradients[name].abs().max()
-            assert (gradient - slow_gradients[name]).abs().max() <= 1e-3 * scale + 1e-7, name
+            slack = 2e-6 if name.endswith("phi") else 1e-7  # phi's is a sum over a whole weight, which nearly cancels
+            assert (gradient - slow_gradients[name]).abs().max() <= 1e-3 * scale + slack, name
