@@ -7,6 +7,7 @@ import faulthandler
 import importlib
 import multiprocessing
 import os
+import signal
 import socket
 import sys
 import time
@@ -45,6 +46,7 @@ def _child(environment: Mapping[str, str], log: str, work: Callable[..., None], 
     os.environ.update(environment)
     for stream, suffix in ((1, "out"), (2, "err")):
         os.dup2(os.open(f"{log}.{suffix}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC), stream)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell's background jobs ignore
     faulthandler.enable(file=2)  # a crash says where,
     faulthandler.dump_traceback_later(SECONDS - 10, file=2)  # and so does a hang
     work(*arguments)
