@@ -59,9 +59,11 @@ def experts_loop(experts: BuiltExperts, hidden: Tensor, index: Tensor, weights: 
     without tokens are not touched. In training every expert is run, as every one gets a gradient, and in graphs too:
     there no branch may depend on data.
     """
-    used = _used(index, experts.num_experts)
-    if used is not None and len(hidden) == 1:
+    may_skip = not torch.is_grad_enabled() and not torch.compiler.is_compiling()
+    if may_skip and len(hidden) == 1:
         return _of_one_token(experts, hidden, index, weights)
+    # where experts are spread over processes, an index beyond those here stands for one elsewhere
+    used = [e for e in index.unique().tolist() if e < experts.num_experts] if may_skip else None
     places = [torch.where(index == expert) for expert in (range(experts.num_experts) if used is None else used)]
     inner = _linear((hidden[token] for token, _ in places), experts.up, experts.up_bias, used)
     outer = _linear(map(experts.inner, inner), experts.down_proj, experts.down_proj_bias, used)
@@ -81,13 +83,6 @@ def _of_one_token(experts: BuiltExperts, hidden: Tensor, index: Tensor, weights:
     for (_, slot), values in zip(chosen, outer, strict=True):
         output += values * weights[:, slot, None]
     return output
-
-
-def _used(index: Tensor, num_experts: int) -> list[int] | None:
-    """The experts that any token has chosen, None for all of them; on this process, if they are spread."""
-    if torch.is_grad_enabled() or torch.compiler.is_compiling():
-        return None
-    return [expert for expert in index.unique().tolist() if expert < num_experts]
 
 
 def _linear(

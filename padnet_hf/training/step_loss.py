@@ -24,9 +24,12 @@ class StepLossMixin(Trainer):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.model_accepts_loss_kwargs = self.model_accepts_loss_kwargs and divides_by_items(self._own_model())
+
+    def _own_model(self) -> nn.Module:
+        """The model itself, whatever is wrapped around it."""
         model = self.accelerator.unwrap_model(self.model)
-        model = model.get_base_model() if hasattr(model, "get_base_model") else model
-        self.model_accepts_loss_kwargs = self.model_accepts_loss_kwargs and divides_by_items(model)
+        return model.get_base_model() if hasattr(model, "get_base_model") else model
 
     def compute_loss(
         self,
@@ -51,11 +54,10 @@ class StepLossMixin(Trainer):
 
         As that one it counts for all processes, where the items are those of all: their gradients are averaged.
         """
-        model = self.accelerator.unwrap_model(self.model)
+        model = self._own_model()
         coef = model.config.balance_loss_coef
         if num_items is None:  # a user's own loss is scaled for accumulated batches, others are divided later
             return coef / (self.current_gradient_accumulation_steps if self.compute_loss_func is not None else 1)
-        model = model.get_base_model() if hasattr(model, "get_base_model") else model
         of_all = self.args.average_tokens_across_devices and self.args.n_gpu <= 1
         processes = self.accelerator.num_processes // self.get_tp_size() if of_all else 1
         return coef * share_of_items(model, inputs, num_items) * processes
