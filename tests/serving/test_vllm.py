@@ -1,6 +1,6 @@
 """vLLM, with the plugin and without an export, answers as transformers does.
 
-It needs a Python of its own, with vLLM and this package (`make test-vllm` makes it), whose transformers may be older.
+It needs a Python of its own, with vLLM and this package (`make serve-test` makes it), whose transformers may be older.
 """
 
 import json
@@ -18,7 +18,7 @@ from padnet_hf.models.pad_model import PADModelMixin
 from tests.models.samples import set_apart, small_pad
 
 ROOT = Path(__file__).parents[2]
-PYTHON = os.environ.get("PADNET_VLLM_PYTHON")
+PYTHON = os.environ.get("PADNET_SERVING_PYTHON")
 HEADS = {"text": "AutoModelForSequenceClassification", "token": "AutoModelForTokenClassification"}
 HEADS |= {"writes": "AutoModelForCausalLM", "bare": "AutoModel"}
 FORMS = {
@@ -49,7 +49,7 @@ REFUSED = {
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(not PYTHON, reason="PADNET_VLLM_PYTHON names no Python with vLLM: run `make test-vllm`"),
+    pytest.mark.skipif(not PYTHON, reason="PADNET_SERVING_PYTHON names no Python with vLLM: run `make serve-test`"),
 ]
 
 
