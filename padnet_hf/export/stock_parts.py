@@ -44,7 +44,7 @@ def parts_of(model: PADModelMixin) -> dict[int, Parts]:
     found: dict[int, Parts] = {}
     for number, layer in enumerate(model.base_model.layers):
         if isinstance(layer.mlp, PADFeedForward):
-            found[number] = _parts(f"layers.{number}.mlp", layer.mlp)
+            found[number] = parts_of_layer(f"layers.{number}.mlp", layer.mlp)
     if not found:
         raise PADNetError(
             f"this {type(model).__name__} has no PAD layer, so it is dense: make a stock checkpoint of it with "
@@ -61,7 +61,8 @@ def parts_of(model: PADModelMixin) -> dict[int, Parts]:
 
 
 @torch.no_grad()
-def _parts(name: str, layer: PADFeedForward) -> Parts:
+def parts_of_layer(name: str, layer: PADFeedForward) -> Parts:
+    """The parts of one PAD layer, `name` in messages. Raises PADNetError if it is no mixture with a shared expert."""
     experts: PADExperts = layer.experts
     up, up_bias, down, _ = experts.weights
     if not experts.gated or up_bias is not None:

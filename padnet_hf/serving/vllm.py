@@ -6,6 +6,7 @@ vLLM calls `register` in each of its processes, before it reads any configuratio
 from padnet_hf.models.registry import families
 
 _SERVED = {
+    "AutoModel": ("PADEmbedder", "PADCausalEmbedder"),
     "AutoModelForCausalLM": ("PADCausalLM", "PADCausalLM"),
     "AutoModelForSequenceClassification": ("PADSequenceClassifier", "PADCausalSequenceClassifier"),
     "AutoModelForTokenClassification": ("PADTokenClassifier", "PADCausalTokenClassifier"),
