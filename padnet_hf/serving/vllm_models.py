@@ -222,11 +222,13 @@ class _Given(nn.Module):
         self._base = (base,)  # not as a module of its own
 
     def forward(self, *args: Any, inputs_embeds: Tensor, **kwargs: Any) -> BaseModelOutputWithPoolingAndCrossAttentions:
-        (base,), pooled = self._base, None
-        if hasattr(base, "pooler_activation"):  # ALBERT's
-            pooled = base.pooler_activation(base.pooler(inputs_embeds[:, 0]))
-        elif getattr(base, "pooler", None) is not None:
-            pooled = base.pooler(inputs_embeds)
+        (base,) = self._base
+        pooled, pooler = None, getattr(base, "pooler", None)
+        if pooler is not None:
+            hidden = inputs_embeds.to(next(pooler.parameters()).dtype)  # heads are in float32, whatever the model is
+            is_albert = hasattr(base, "pooler_activation")
+            pooled = base.pooler_activation(pooler(hidden[:, 0])) if is_albert else pooler(hidden)
+            pooled = pooled.to(inputs_embeds.dtype)
         return BaseModelOutputWithPoolingAndCrossAttentions(last_hidden_state=inputs_embeds, pooler_output=pooled)
 
 
