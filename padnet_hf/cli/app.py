@@ -232,7 +232,11 @@ def export_command(
     source: Source,
     target: Target,
     format_: Annotated[
-        str, typer.Option("--format", help="onnx, torch for torch.export, or transformers for a stock checkpoint.")
+        str,
+        typer.Option(
+            "--format",
+            help="onnx, torch for torch.export, transformers for a stock checkpoint, tei: text-embeddings-inference.",
+        ),
     ] = "onnx",
     architecture: Annotated[
         str | None,
@@ -246,17 +250,25 @@ def export_command(
     max_shard_size: Annotated[
         str | None, typer.Option(help="Of a file of weights of a stock checkpoint (50GB).", show_default=False)
     ] = None,
+    pooling: Annotated[
+        str | None,
+        typer.Option(
+            help="Of a model without a head, for tei: mean, cls or lasttoken (a sentence-transformers model's own).",
+            show_default=False,
+        ),
+    ] = None,
     as_json: AsJSON = False,
 ) -> None:
     """Write a network as what runs without this package, checked against the network itself.
 
-    One graph (onnx, torch), or a stock checkpoint of a language model (transformers).
+    One graph (onnx, torch), a stock checkpoint of a language model (transformers), or the graph of a model of text with
+    all that text-embeddings-inference reads (tei).
 
     Example: `padnet export pad-bert bert-onnx --format onnx --quantize int8`
     """
     from padnet_hf.cli.converting import export
 
-    report = export(source, target, format_, opset, quantize, architecture, max_shard_size)
+    report = export(source, target, format_, opset, quantize, architecture, max_shard_size, pooling)
     if as_json:
         _print_json(report.to_dict())
     else:

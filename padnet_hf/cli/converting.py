@@ -13,6 +13,7 @@ from transformers.utils import CONFIG_NAME
 from padnet_hf.errors import PADNetError
 from padnet_hf.export.exporting import ExportReport, check_export, export_model
 from padnet_hf.export.stock import StockReport, export_stock
+from padnet_hf.export.text_embeddings import check_served, check_tokenizer, pooling_beside
 from padnet_hf.hub.code_shim import SHIM_MODULE
 from padnet_hf.hub.inspection import read_config
 from padnet_hf.hub.model_card import CARD, PICTURE, auto_class_of
@@ -120,11 +121,15 @@ def export(
     quantize: str | None,
     architecture: str | None,
     max_shard_size: str | None = None,
+    pooling: str | None = None,
 ) -> ExportReport | StockReport:
     """A PAD checkpoint as something that is served without this package, with what prepares its inputs.
 
-    The graph of a model is in float32, whatever it was saved in; a stock checkpoint keeps its precision.
+    The graph of a model is in float32, whatever it was saved in; a stock checkpoint keeps its precision. The pooling is
+    that of a sentence-transformers model, if `source` is one and none is given.
     """
+    if pooling is not None and format != "tei":
+        raise PADNetError(f"--pooling {pooling} is for --format tei: add that, or leave it out.")
     if format == STOCK:
         if quantize:
             raise PADNetError(f"--quantize {quantize} is for --format onnx: leave it out for {STOCK}.")
@@ -138,11 +143,16 @@ def export(
         if value:
             raise PADNetError(f"{option} {value} is for --format {STOCK}: add that, or leave it out.")
     check_export(target, format, opset, quantize)
-    model = load(source)
-    processing = _processing(type(model.config).processing_class, source)
-    return export_model(
-        model.float().eval(), target, format, opset=opset, quantize=quantize, processing_class=processing
-    )
+    config = read_config(source)
+    processing = _processing(config.processing_class, source)
+    if format == "tei":  # before the weights
+        its_own = load_or_explain(pooling_beside, source, _REMEDY)
+        pooling = its_own if pooling is None else pooling
+        check_served((config.architectures or ["nothing"])[0], pooling)
+        check_tokenizer(processing)
+    model = load(source).float().eval()
+    options = {"opset": opset, "quantize": quantize, "processing_class": processing, "pooling": pooling}
+    return export_model(model, target, format, **options)
 
 
 def _write(

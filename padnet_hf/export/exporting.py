@@ -23,9 +23,10 @@ from padnet_hf.export.program import (
     random_inputs,
     takes_text,
 )
+from padnet_hf.export.text_embeddings import check_served, check_tokenizer, write_beside
 from padnet_hf.hub.whole_files import check_new, filled_whole
 
-FORMATS = {"onnx": "model.onnx", "torch": "model.pt2"}
+FORMATS = {"onnx": "model.onnx", "torch": "model.pt2", "tei": "onnx/model.onnx"}
 """Format -> its file."""
 
 _SHAPES = ((1, 1), (2, 7), (5, 33), (3, 128))
@@ -41,7 +42,7 @@ class ExportReport:
 
     Attributes:
         file: the graph's, in its folder.
-        format: "onnx" or "torch".
+        format: "onnx", "torch" or "tei".
         opset: of ONNX, None for torch.
         quantize: "int8" or None.
         file_bytes: of the graph with its weights.
@@ -64,7 +65,7 @@ class ExportReport:
         return asdict(self)
 
     def __str__(self) -> str:
-        kind = f"ONNX, opset {self.opset}" if self.format == "onnx" else "torch.export"
+        kind = "torch.export" if self.opset is None else f"ONNX, opset {self.opset}"
         weights = f"{self.quantize} weights" if self.quantize else "weights as they were"
         return (
             f"{kind}, {weights}: {self.file_bytes:,} bytes ({self.file_bytes / self.model_bytes:.1%} of the model's "
@@ -81,6 +82,7 @@ def export_model(
     opset: int = OPSET,
     quantize: str | None = None,
     processing_class: PreTrainedTokenizerBase | BaseImageProcessor | None = None,
+    pooling: str | None = None,
 ) -> ExportReport:
     """Write the model's graph with its weights, its configuration and its tokenizer or image processor.
 
@@ -89,28 +91,39 @@ def export_model(
 
     Args:
         folder: new or empty; it is filled whole or not at all.
-        format: "onnx" (model.onnx) or "torch" (model.pt2, for torch.export.load).
+        format: "onnx" (model.onnx), "torch" (model.pt2, for torch.export.load), or "tei" (onnx/model.onnx and all that
+            text-embeddings-inference reads; for classifiers of texts and models of text without a head).
         opset: of ONNX, 18 to 23.
         quantize: "int8" for weights of a quarter of the size; ONNX from opset 21 only.
+        processing_class: what prepares the inputs; "tei" needs a fast tokenizer.
+        pooling: "mean", "cls" or "lasttoken", for "tei" and a model without a head.
 
     Raises PADNetError for what cannot be written, a model in training mode for instance.
     """
     target = Path(folder)
     check_export(target, format, opset, quantize)
+    if format == "tei":
+        check_served(type(model).__name__, pooling)
+        check_tokenizer(processing_class)
+    elif pooling is not None:
+        raise PADNetError(f"the pooling is {pooling!r}, but is for the format 'tei': leave it out.")
     _check_model(model)
     with filled_whole(target) as unfinished:
         path = unfinished / FORMATS[format]
-        run = _write_onnx(model, path, opset, quantize) if format == "onnx" else _write_torch(model, path)
+        path.parent.mkdir(exist_ok=True)
+        run = _write_torch(model, path) if format == "torch" else _write_onnx(model, path, opset, quantize)
         difference, largest = _compare(model, run, quantize)
         config = copy.deepcopy(model.config)
         config.__dict__.pop("auto_map", None)  # its code is not here, nor needed
         config.save_pretrained(unfinished)
         if processing_class is not None:
             processing_class.save_pretrained(unfinished)
-        written = sum(file.stat().st_size for file in unfinished.glob(f"{path.name}*"))
+        if format == "tei":
+            write_beside(unfinished, model, processing_class, pooling)
+        written = sum(file.stat().st_size for file in path.parent.glob(f"{path.name}*"))
     held = sum(tensor.numel() * tensor.element_size() for tensor in {*model.parameters(), *model.buffers()})
-    version = opset if format == "onnx" else None
-    return ExportReport(path.name, format, version, quantize, written, held, difference, largest)
+    version = None if format == "torch" else opset
+    return ExportReport(FORMATS[format], format, version, quantize, written, held, difference, largest)
 
 
 def check_export(target: Path, format: str, opset: int = OPSET, quantize: str | None = None) -> None:
@@ -122,7 +135,7 @@ def check_export(target: Path, format: str, opset: int = OPSET, quantize: str | 
     if quantize not in _TOLERANCE:
         raise PADNetError(f"quantize is {quantize!r}, but must be 'int8', or left out for weights as they are.")
     check_new(target)
-    if format == "onnx":
+    if format != "torch":
         check_opset(opset)
         check_installed()
     if quantize and (format != "onnx" or opset < OPSET):

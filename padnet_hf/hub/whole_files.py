@@ -90,7 +90,10 @@ def _move(source: Path, target: Path) -> None:
             if _INDEX in name:
                 (target / name).unlink()
     for path in new:
-        os.replace(path, target / path.name)
+        if path.is_dir() and (target / path.name).is_dir():  # a sentence-transformers model has folders in its own
+            _move(path, target / path.name)
+        else:
+            os.replace(path, target / path.name)
     for name in old - names:
         (target / name).unlink(missing_ok=True)
 

@@ -76,8 +76,9 @@ class PADTrainer(StepLossMixin, CacheUseMixin, Trainer):
                 f"checkpoint {resume_from_checkpoint!r} has another partition than the model, whose parameters are in "
                 "use by an optimizer already: load the model from the checkpoint, and build a new Trainer with it."
             )
+        wrapped = () if model is None else (model,)  # which sentence-transformers' Trainer does not take
         try:
-            super()._load_from_checkpoint(resume_from_checkpoint, model)
+            super()._load_from_checkpoint(resume_from_checkpoint, *wrapped)
         except RuntimeError as error:
             raise PADNetError(
                 f"checkpoint {resume_from_checkpoint!r} does not fit this {type(own).__name__}: "

@@ -12,10 +12,11 @@ from transformers import (
     AutoModelForImageClassification,
     AutoModelForSequenceClassification,
     AutoTokenizer,
+    BertTokenizer,
 )
 
 from padnet_hf import PADNetError, PartitionConfig, partition
-from tests.cli.samples import Padnet
+from tests.cli.samples import SPECIAL, WORDS, Padnet
 from tests.models.samples import small_pad
 
 SENTENCES = ["a fine film", "the plot", "a very very bad film"]
@@ -111,3 +112,30 @@ def test_options_of_another_format_are_refused(
 ) -> None:
     with pytest.raises(PADNetError, match=message):
         padnet("export", tmp_path / "not there", tmp_path / "out", *options)
+
+
+def test_a_sentence_model_keeps_its_pooling_for_text_embeddings_inference(padnet: Padnet, tmp_path: Path) -> None:
+    source, words = tmp_path / "encoder", {word: number for number, word in enumerate(SPECIAL + WORDS)}
+    small_pad("bert", "AutoModel").save_pretrained(source)
+    BertTokenizer(words).save_pretrained(source)
+    with pytest.raises(PADNetError, match="the pooling is None, but must be one of mean, cls, lasttoken"):
+        padnet("export", source, tmp_path / "none", "--format", "tei")
+    (source / "1_Pooling").mkdir()
+    (source / "1_Pooling" / "config.json").write_text('{"embedding_dimension": 16, "pooling_mode": "cls"}')
+    printed = padnet("export", source, tmp_path / "tei", "--format", "tei")
+    assert printed.startswith(f"{tmp_path / 'tei' / 'onnx' / 'model.onnx'}: ONNX, opset 21, ")
+    written = json.loads((tmp_path / "tei" / "1_Pooling" / "config.json").read_text())
+    assert written["pooling_mode_cls_token"]
+    assert not written["pooling_mode_mean_tokens"]
+    (source / "1_Pooling" / "config.json").write_text("{")
+    with pytest.raises(PADNetError, match="cannot load"):
+        padnet("export", source, tmp_path / "again", "--format", "tei")
+
+
+def test_images_are_refused_for_text_embeddings_inference(
+    padnet: Padnet, partitioned_folders: dict[str, Path], tmp_path: Path
+) -> None:
+    with pytest.raises(PADNetError, match=r"takes classifiers of texts .* not PADResNetForImageClassification"):
+        padnet("export", partitioned_folders["resnet"], tmp_path / "out", "--format", "tei")
+    with pytest.raises(PADNetError, match="--pooling mean is for --format tei"):
+        padnet("export", partitioned_folders["bert"], tmp_path / "out", "--pooling", "mean")

@@ -142,3 +142,11 @@ def test_weights_of_another_variant_stay(folder: Path) -> None:
         (new / "model.fp16.safetensors").write_text("one half")
     left = {name: text for name, text in contents(folder).items() if name.startswith("model")}
     assert left == usual | {"model.fp16.safetensors": "one half"}
+
+
+def test_files_in_folders_of_a_folder_are_replaced_too(folder: Path) -> None:
+    for content in ("old", "new"):
+        with filled_whole(folder) as unfinished:
+            (unfinished / "1_Pooling").mkdir()
+            (unfinished / "1_Pooling" / "config.json").write_text(content)
+    assert (folder / "1_Pooling" / "config.json").read_text() == "new"
