@@ -1,7 +1,7 @@
 """Run by the Python that has vLLM, see test_vllm.py: what it answers, or why it does not, as JSON.
 
 Arguments: the file that says what is asked, {model folder: {"texts": lists of token numbers, or pairs of texts,
-"asks": an Auto class, or "pairs"}}, and the one for the answers.
+"asks": an Auto class, or "pairs", "processes": 1 if not given}}, and the one for the answers.
 """
 
 import gc
@@ -16,11 +16,15 @@ TOKENS = 20
 """To be written by a language model."""
 
 
-def answer(folder: str, asks: str, texts: list[Any]) -> tuple[list[Any], int]:
+def answer(folder: str, asks: str, texts: list[Any], processes: int = 1) -> tuple[list[Any], int | None]:
     """Tokens, probabilities or embeddings for each text, which go in together; and how many layers vLLM's fused
     experts run."""
-    llm = LLM(model=folder, max_model_len=40, dtype="float32", enforce_eager=True, max_num_seqs=4)
-    return _answers(llm, asks, texts), llm.apply_model(lambda model: len(getattr(model, "fused", ())))[0]
+    options = {"max_model_len": 40, "dtype": "float32", "enforce_eager": True, "max_num_seqs": 4}
+    llm = LLM(model=folder, tensor_parallel_size=processes, **options)
+    found = _answers(llm, asks, texts)
+    if processes > 1:  # their models are not here
+        return found, None
+    return found, llm.apply_model(lambda model: len(getattr(model, "fused", ())))[0]
 
 
 def _answers(llm: LLM, asks: str, texts: list[Any]) -> list[Any]:

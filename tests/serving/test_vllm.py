@@ -128,6 +128,7 @@ def ask(asked: dict[str, Any], folder: Path, **environment: str) -> dict[str, An
     program = str(Path(__file__).with_name("answers.py"))
     command = [PYTHON, program, str(folder / "asked"), str(folder / "answered")]
     done = subprocess.run(command, env=ENVIRONMENT | environment, capture_output=True, text=True, check=False)
+    (folder / "log").write_text(done.stdout + done.stderr)
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads((folder / "answered").read_text())
 
@@ -191,3 +192,17 @@ def test_stock_exports_need_nothing_of_this_package(target: str, tmp_path: Path)
     found = ask(asked, tmp_path, VLLM_PLUGINS="", PYTHONPATH="")
     compare(found[stock][0], expected(model, "writes"), "writes")
     assert not found["uses this package"]
+
+
+@pytest.mark.parametrize("case", [("qwen3", "writes", "unit"), ("bert", "text", "element")], ids="-".join)
+def test_two_processes_answer_as_one_and_say_what_is_not_spread(case: tuple[str, str, str], tmp_path: Path) -> None:
+    model = make(*case)
+    model.save_pretrained(path := str(tmp_path / "model"))
+    TOKENIZER.save_pretrained(path)
+    asked = {path: {"asks": HEADS[case[1]], "texts": TEXTS, "processes": 2}}
+    several = {"VLLM_ENABLE_V1_MULTIPROCESSING": "1", "VLLM_CPU_OMP_THREADS_BIND": "0|1"}
+    found = ask(asked, tmp_path, **several)[path]
+    assert isinstance(found, list), found
+    compare(found[0], expected(model, case[1]), case[1])
+    said = "The experts are whole on every one of 2 processes" in (tmp_path / "log").read_text()
+    assert said == (case[2] == "element")
