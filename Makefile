@@ -60,9 +60,11 @@ test-slow: $(INSTALLED) $(DATA) ## run the slow tests
 	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist loadfile -m slow $(ARGS)
 
 # A virtual environment of its own: all versions but that of transformers are the tested ones.
-test-oldest: $(OLDEST)/.oldest ## run the fast tests of models and method on the oldest transformers that is allowed
+test-oldest: $(OLDEST)/.oldest ## run the fast tests of models and method, and BERT's of transformers' own, on the oldest transformers that is allowed
 	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(OLDEST)/bin/python -m pytest -n auto --dist loadfile -m "not slow" \
 		tests/models tests/method tests/test_transformers_seams.py $(ARGS)
+	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(OLDEST)/bin/python -m pytest tests/peer_suite/test_families.py -n auto --dist loadscope \
+		-q -r fE -k "PADBertFor and element" $(ARGS)
 
 serve-test: $(INSTALLED) $(SERVING)/.installed-serving $(ENGINES)/.installed-engines ## hold what serving engines answer, on the CPU, against transformers; their virtual environments take 4.5 GB
 	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 PADNET_SERVING_PYTHON=$(abspath $(SERVING))/bin/python \

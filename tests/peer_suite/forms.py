@@ -14,12 +14,24 @@ from padnet_hf.models.registry import family_of
 FORMS = ("dynamic", "element", "unit")
 
 IN_FULL = ("bert", "modernbert", "resnet")
-"""Families that are tested in every form by default: plain and gated feed-forward networks, and convolutions."""
+"""Families tested in every form: plain and gated feed-forward networks, and convolutions."""
 
-BY_DEFAULT = dict.fromkeys(IN_FULL, FORMS) | {
-    dense: (FORMS[1 + number % 2],) for number, dense in enumerate(dense for dense in KNOWN if dense not in IN_FULL)
-}
-"""Model type of the dense model -> forms that are tested by default: one of the partitioned ones, in turn."""
+SIBLINGS = ("camembert", "mistral", "qwen2", "qwen3", "xlm-roberta")
+"""Families whose heads are those of roberta and llama by other names."""
+
+FEW = ("AutoModel", "AutoBackbone", "AutoModelForMaskedLM", "AutoModelForCausalLM", "AutoModelForImageClassification")
+"""The bare model and a head: what is tested of siblings, and of IN_FULL in its further forms."""
+
+FORM = {dense: FORMS[1 + number % 2] for number, dense in enumerate(KNOWN)} | dict.fromkeys(IN_FULL, "element")
+"""Model type of the dense model -> the form of all its tested classes; the partitioned ones in turn."""
+
+
+def is_default(dense: str, auto_class: str, form: str) -> bool:
+    """Whether a class is tested in this form without --all-forms."""
+    if form != FORM[dense] and dense not in IN_FULL:
+        return False
+    return auto_class in FEW or (form == FORM[dense] and dense not in SIBLINGS)
+
 
 # Sizes are multiples of 8, which grouped_mm needs; training to know a batch by heart takes 64 positions.
 _TEXT = {"vocab_size": 99, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}

@@ -11,7 +11,7 @@ from transformers_own_tests.test_training_mixin import TrainingTesterMixin
 
 from padnet_hf.models.pad_config import PADConfigMixin
 from padnet_hf.models.registry import family_of
-from tests.peer_suite.forms import BY_DEFAULT
+from tests.peer_suite.forms import is_default
 from tests.peer_suite.offloading import OnCPU
 from tests.peer_suite.one_class import OneClass, WithMaskToken
 from tests.peer_suite.routing import WithExperts
@@ -55,7 +55,7 @@ def make_suite(dense: str, auto_class: str, form: str) -> type[unittest.TestCase
 
     own = ATTRIBUTES.get(dense, {}) | {
         "all_model_classes": (model_class,),
-        "by_default": form in BY_DEFAULT[dense],
+        "by_default": is_default(dense, auto_class, form),
         "config_class": config,
         "test_can_init_all_missing_weights_before_2023": True,  # no copyright line says that the model is younger
         "model_tester": TESTERS.get(dense, TextTester)(dense, form),
