@@ -87,7 +87,7 @@ def jobs(quick: bool) -> Iterator[Job]:
             pixels = {"pixel_values": torch.randn(batch, 3, 32, 32, device=device())}
             measure = partial(compiled, partial(_resnet, RESNETS[variant]), pixels, sizes.backend, training)
             yield Job(part, case, measure, sizes.rounds, ("eager",), (batch, "images"))
-    yield from vllm_server.jobs(vllm_server.Sizes(shape))
+    yield from vllm_server.jobs(quick)
 
 
 def serve(sizes: Sizes, batch: int, rounds: int, clock: Clock) -> Measured:

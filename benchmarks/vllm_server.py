@@ -28,10 +28,12 @@ from benchmarks import language_model, pad_bert
 from benchmarks.checkpoints import WORDS
 from benchmarks.comparison import Job, Measured
 from benchmarks.device import Clock
+from benchmarks.fresh import ROOT
 from benchmarks.timing import interleaved
 
 PYTHON = os.environ.get("PADNET_SERVING_PYTHON")
 CLASSIFICATION, GENERATION = "vLLM, classification", "vLLM, generation"
+MINILM = pad_bert.Shape(num_hidden_layers=6, hidden_size=384, intermediate_size=1536)
 LLAMA = language_model.Shape()
 BASELINES = (pad_bert.OURS, pad_bert.DENSE)
 START_S = 600
@@ -42,7 +44,7 @@ ENVIRONMENT = {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1", "VLLM_CPU_KVCACH
 class Sizes:
     """What is asked: a text of a classifier, one token a word, and a continuation of a language model."""
 
-    bert: pad_bert.Shape
+    bert: pad_bert.Shape = MINILM
     llama: language_model.Shape = LLAMA
     clients: tuple[int, ...] = (1, 8, 32)
     requests: int = 64
@@ -53,10 +55,14 @@ class Sizes:
     writers: tuple[str, ...] = (language_model.DENSE, language_model.OURS, language_model.UNIT, language_model.STOCK)
 
 
-def jobs(sizes: Sizes) -> Iterator[Job]:
+QUICK = Sizes(pad_bert.Shape(2, 64, 64, 2, 100), language_model.Shape(2, 64, 64, 2, 1, 100), (2,), 2, 6, 2, 1)
+
+
+def jobs(quick: bool) -> Iterator[Job]:
     """Requests answered, then tokens written, at every number of clients."""
     if not PYTHON:
         return
+    sizes = QUICK if quick else Sizes()
     words = random.Random(0).choices(WORDS[5:], k=sizes.words)
     models = {name: partial(pad_bert.build, name, sizes.bert) for name in sizes.classifiers}
     with _servers(models) as ports:
@@ -117,9 +123,11 @@ def _server(folder: Path) -> Iterator[int]:
     options |= {"max-model-len": 128, "max-num-seqs": 32}
     words = [word for name, value in options.items() for word in (f"--{name}", str(value))]
     command = [PYTHON, "-m", "vllm.entrypoints.openai.api_server", *words, "--enforce-eager"]
-    environment = {**os.environ, **ENVIRONMENT, "OMP_NUM_THREADS": str(torch.get_num_threads())}
+    own = {"OMP_NUM_THREADS": str(torch.get_num_threads()), "PYTHONPATH": str(ROOT)}
     with (folder / "log").open("w") as log:
-        process = subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(
+            command, env={**os.environ, **ENVIRONMENT, **own}, stdout=log, stderr=subprocess.STDOUT
+        )
     try:
         _wait_until_ready(process, port, folder / "log")
         yield port
