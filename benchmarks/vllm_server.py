@@ -123,11 +123,9 @@ def _server(folder: Path) -> Iterator[int]:
     options |= {"max-model-len": 128, "max-num-seqs": 32}
     words = [word for name, value in options.items() for word in (f"--{name}", str(value))]
     command = [PYTHON, "-m", "vllm.entrypoints.openai.api_server", *words, "--enforce-eager"]
-    own = {"OMP_NUM_THREADS": str(torch.get_num_threads()), "PYTHONPATH": str(ROOT)}
+    own = {**ENVIRONMENT, "OMP_NUM_THREADS": str(torch.get_num_threads()), "PYTHONPATH": str(ROOT)}
     with (folder / "log").open("w") as log:
-        process = subprocess.Popen(
-            command, env={**os.environ, **ENVIRONMENT, **own}, stdout=log, stderr=subprocess.STDOUT
-        )
+        process = subprocess.Popen(command, env=os.environ | own, stdout=log, stderr=subprocess.STDOUT)
     try:
         _wait_until_ready(process, port, folder / "log")
         yield port
