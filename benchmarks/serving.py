@@ -8,8 +8,6 @@ weights are turned back once, when it is loaded ("session.disable_quant_qdq").
 torch.compile: inductor, fullgraph and dynamic shapes, against the same model eager, batches of 32; a training step is
 forward and backward. Compiling is not counted: it takes minutes each. A ResNet (three basic blocks of 64, 128 and 256
 channels, 4 kernels, 32 x 32) likewise, fully dynamic and partitioned at 0.3.
-vLLM: its HTTP server, all variants' at the same time, one asked at a time by 1, 8 and 32 clients; the language model is
-that of the bench language_model, 32 tokens after 16. With PADNET_SERVING_PYTHON only, see vllm_server.py.
 """
 
 import random
@@ -23,7 +21,6 @@ import torch
 from torch import Tensor, nn
 from transformers import BertTokenizer, pipeline
 
-from benchmarks import vllm_server
 from benchmarks.checkpoints import WORDS
 from benchmarks.comparison import Job, Measured
 from benchmarks.device import Clock, device
@@ -87,7 +84,6 @@ def jobs(quick: bool) -> Iterator[Job]:
             pixels = {"pixel_values": torch.randn(batch, 3, 32, 32, device=device())}
             measure = partial(compiled, partial(_resnet, RESNETS[variant]), pixels, sizes.backend, training)
             yield Job(part, case, measure, sizes.rounds, ("eager",), (batch, "images"))
-    yield from vllm_server.jobs(quick)
 
 
 def serve(sizes: Sizes, batch: int, rounds: int, clock: Clock) -> Measured:

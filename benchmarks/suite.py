@@ -16,7 +16,7 @@ from benchmarks.picture import draw
 from benchmarks.results import RESULTS, environment
 from benchmarks.targets import Target, Verdict, judge, verdict_table
 
-BENCHES = ("experts", "pad_bert", "language_model", "dynamic_conv", "imp", "checkpoints", "serving")
+BENCHES = ("experts", "pad_bert", "language_model", "dynamic_conv", "imp", "checkpoints", "serving", "vllm_server")
 _PASSING = ("date", "load_average")
 
 

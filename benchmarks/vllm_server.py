@@ -1,7 +1,10 @@
-"""vLLM's HTTP server, one for every variant of a model, asked by several clients at once.
+"""vLLM's HTTP server, one for every variant of a model, asked by several clients at once; random weights, float32.
+
+Classification: the MiniLM of the bench serving, texts of 64 tokens. Generation: the Llama of the bench language_model,
+32 tokens after 16. With 8 experts, 2 per token: fully dynamic, and partitioned at 0.5 at random.
 
 All servers run at the same time and one is asked at a time, so that rounds alternate between them. They need a Python
-with vLLM (`make serve-test` makes one), which PADNET_SERVING_PYTHON names; without it these jobs are left out.
+with vLLM (`make serve-test` makes one), which PADNET_SERVING_PYTHON names; without it nothing is measured.
 """
 
 import json
@@ -29,12 +32,14 @@ from benchmarks.checkpoints import WORDS
 from benchmarks.comparison import Job, Measured
 from benchmarks.device import Clock
 from benchmarks.fresh import ROOT
+from benchmarks.targets import Target
 from benchmarks.timing import interleaved
 
 PYTHON = os.environ.get("PADNET_SERVING_PYTHON")
 CLASSIFICATION, GENERATION = "vLLM, classification", "vLLM, generation"
 MINILM = pad_bert.Shape(num_hidden_layers=6, hidden_size=384, intermediate_size=1536)
 LLAMA = language_model.Shape()
+TARGETS: list[Target] = []
 BASELINES = (pad_bert.OURS, pad_bert.DENSE)
 START_S = 600
 ENVIRONMENT = {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1", "VLLM_CPU_KVCACHE_SPACE": "1", "HF_HUB_OFFLINE": "1"}
@@ -61,6 +66,7 @@ QUICK = Sizes(pad_bert.Shape(2, 64, 64, 2, 100), language_model.Shape(2, 64, 64,
 def jobs(quick: bool) -> Iterator[Job]:
     """Requests answered, then tokens written, at every number of clients."""
     if not PYTHON:
+        print("left out: PADNET_SERVING_PYTHON names no Python with vLLM (`make serve-test` makes one)")
         return
     sizes = QUICK if quick else Sizes()
     words = random.Random(0).choices(WORDS[5:], k=sizes.words)

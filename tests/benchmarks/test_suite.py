@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from benchmarks import suite
+from benchmarks import suite, vllm_server
 from benchmarks.__main__ import main
 from benchmarks.comparison import Job, Measured
 from benchmarks.report import as_document, fill, sections
@@ -15,9 +15,10 @@ from benchmarks.suite import BENCHES, Options, bench_named, run_bench
 from benchmarks.targets import Target
 
 SLOW = ("checkpoints", "serving")
+HERE = [name for name in BENCHES if name != "vllm_server"]  # tests/serving/test_vllm_bench.py has the other
 
 
-@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] * (n in SLOW)) for n in BENCHES])
+@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] * (n in SLOW)) for n in HERE])
 def test_the_quick_form_measures_every_part(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     main([name, "--quick", "--output", str(tmp_path)])
     found = json.loads((tmp_path / f"{name}.json").read_text())
@@ -43,7 +44,16 @@ def test_the_quick_form_measures_every_part(name: str, tmp_path: Path, capsys: p
     assert all(variant in document for variant in names)
 
 
-@pytest.mark.parametrize("name", BENCHES)
+def test_without_vllm_its_bench_says_what_it_needs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(vllm_server, "PYTHON", None)
+    main(["vllm_server", "--output", str(tmp_path)])
+    assert "PADNET_SERVING_PYTHON names no Python with vLLM" in capsys.readouterr().out
+    assert not list(tmp_path.glob("*.png"))
+
+
+@pytest.mark.parametrize("name", HERE)
 def test_targets_speak_of_what_the_full_form_measures(name: str) -> None:
     bench = bench_named(name)
     jobs = list(bench.jobs(quick=False))
