@@ -21,5 +21,6 @@ def register() -> None:
     for config in families().values():
         is_causal = "AutoModelForCausalLM" in config.models
         for auto_class, model in config.models.items():
-            served = _SERVED.get(auto_class, ("PADRefused", "PADRefused"))[is_causal]
+            is_text = model.main_input_name == "input_ids"
+            served = _SERVED[auto_class][is_causal] if is_text and auto_class in _SERVED else "PADRefused"
             ModelRegistry.register_model(model.__name__, f"padnet_hf.serving.vllm_models:{served}")

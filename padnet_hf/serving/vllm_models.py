@@ -205,12 +205,12 @@ class PADCausalTokenClassifier(PADTokenClassifier):
 
 
 class PADRefused(VllmModelForPooling, Base):
-    """What is not served: another head."""
+    """What is not served: another head, or images."""
 
     def __init__(self, *, vllm_config: VllmConfig, prefix: str = "") -> None:
         raise PADNetError(
             f"vLLM does not serve {vllm_config.model_config.architectures[0]}: language models, classifiers of texts "
-            "and tokens, and bare models, for embeddings, are served."
+            "and tokens, and models of text without a head, for embeddings, are served."
         )
 
 

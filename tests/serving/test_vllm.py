@@ -30,6 +30,7 @@ HEADS = {
     "writes": "AutoModelForCausalLM",
     "embeds": "AutoModel",
     "answers": "AutoModelForQuestionAnswering",
+    "sees": "AutoModelForImageClassification",
 }
 FORMS = {
     "dynamic": None,
@@ -55,6 +56,7 @@ FUSED = [case for case in SERVED if case[0] in ("mistral", "qwen2", "qwen3") and
 REFUSED = {
     ("bert", "token", "damaged"): "PADCheckpointError: the masks have the hash",
     ("deberta-v2", "text", "dynamic"): "PADNetError: vLLM puts all requests into one row, in which encoder.conv",
+    ("vit", "sees", "dynamic"): "PADNetError: vLLM does not serve PADViTForImageClassification",
     ("bert", "answers", "dynamic"): "PADNetError: vLLM does not serve PADBertForQuestionAnswering",
 }
 
@@ -86,6 +88,8 @@ def make(dense: str, head: str, form: str) -> PADModelMixin:
         sizes["head_dim"] = 32
     if form == "unit":
         sizes["moe_layers"] = [1]  # dense layers too
+    if dense == "vit":
+        sizes = {"hidden_size": 64, "num_attention_heads": 2}
     if head == "pairs":
         sizes["num_labels"] = 1
     model = small_pad(dense, HEADS[head], **sizes)
@@ -106,7 +110,7 @@ def damage_mask(folder: str) -> None:
 @torch.no_grad()
 def expected(model: PADModelMixin, head: str) -> list[Any]:
     """What transformers answers, text by text."""
-    if head == "answers":
+    if head in ("answers", "sees"):
         return []
     if head == "pairs":
         batches = (TOKENIZER(*pair, return_tensors="pt") for pair in PAIRS)
