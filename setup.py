@@ -62,6 +62,7 @@ setup(
         "lazy_loader>=0.6",
         "numpy",
         "packaging",
+        "psutil",
         "rich",
         "safetensors",
         "torch",
