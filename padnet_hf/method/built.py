@@ -107,6 +107,11 @@ class BuiltWeights:
             del self._of[key]
         return kept + needed <= most
 
+    def keeps(self, tensor: Tensor) -> bool:
+        """Whether copies that were made from this tensor first are kept."""
+        found = self._of.get(tensor)
+        return found is not None and found.tensor is not None
+
     def forget(self, tensor: Tensor) -> None:
         """Let go of what was made from this tensor first, if anything was."""
         with self._lock:

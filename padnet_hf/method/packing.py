@@ -55,8 +55,7 @@ def unpack_mask(bits: Tensor, length: int) -> Tensor:
 
 def count_set(bits: Tensor) -> int:
     """How many positions are set in bits (ceil(N/8),) uint8."""
-    of_byte = unpack_mask(torch.arange(256, dtype=torch.uint8, device=bits.device), 256 * 8).view(256, 8).sum(dim=1)
-    return int(of_byte.index_select(0, bits.int()).sum())
+    return int(np.bitwise_count(bits.cpu().numpy()).sum())
 
 
 def positions_of(mask: Tensor) -> Tensor:

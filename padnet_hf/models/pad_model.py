@@ -136,7 +136,7 @@ class PADModelMixin(PADCheckpointMixin):
     def _init_weight(self, weight: PADWeight) -> None:
         if weight.phi is not None:
             zeros_(weight.phi)
-        if weight.mask_bits is not None:
+        if weight.mask_bits is not None and not getattr(weight.mask_bits, "_is_hf_initialized", False):
             total = weight.num_candidates(weight.granularity)
             copy_(weight.mask_bits, first_positions(weight.num_dynamic, total))
         for parameter in (weight.dynamic, weight.static):
