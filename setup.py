@@ -58,8 +58,9 @@ setup(
         "huggingface_hub>=2.4",
         "jinja2",  # model cards
         "lazy_loader>=0.6",
-        "numpy",
+        "numpy>=2",
         "packaging",
+        "psutil",
         "rich",
         "safetensors",
         "torch",

@@ -27,7 +27,7 @@ class Kept(Generic[Value]):
         makes such a change has to `forget`. `make` runs without gradients, and outside of inference mode: what is made
         inside could not be used for training.
         """
-        states = tuple(map(_state, tensors))
+        states = tuple(map(state_of, tensors))
         found = self._values.get(tensors[0])
         if found is None or found[0] != states:
             with torch.inference_mode(False), torch.no_grad():
@@ -46,6 +46,6 @@ class Kept(Generic[Value]):
         return len(self._values)
 
 
-def _state(tensor: Tensor) -> tuple[int, int, int | None]:
+def state_of(tensor: Tensor) -> tuple[int, int, int | None]:
     """Another one after every change that torch counts."""
     return id(tensor), tensor.data_ptr(), None if tensor.is_inference() else tensor._version

@@ -108,5 +108,5 @@ def hash_masks(masks: Iterable[Tensor]) -> str:
     digest = hashlib.sha256()
     for mask in masks:
         bits = pack_mask(mask) if mask.dtype == torch.bool else mask
-        digest.update(bits.cpu().numpy().tobytes())
+        digest.update(bits.contiguous().cpu().numpy())
     return digest.hexdigest()

@@ -55,8 +55,7 @@ def unpack_mask(bits: Tensor, length: int) -> Tensor:
 
 def count_set(bits: Tensor) -> int:
     """How many positions are set in bits (ceil(N/8),) uint8."""
-    of_byte = unpack_mask(torch.arange(256, dtype=torch.uint8, device=bits.device), 256 * 8).view(256, 8).sum(dim=1)
-    return int(of_byte.index_select(0, bits.int()).sum())
+    return int(np.bitwise_count(bits.cpu().numpy()).sum())
 
 
 def positions_of(mask: Tensor) -> Tensor:
@@ -92,24 +91,26 @@ def unpacked_copies(
     dynamic_index: Tensor,
     static_index: Tensor,
     width: int = 1,
+    chosen: Sequence[int] | None = None,
 ) -> Iterator[Tensor]:
-    """The copies (N,) one after the other, to be used with gradients off; arguments as for `merge`.
+    """The copies (N,) one after the other, or those `chosen`, to be used with gradients off; arguments as for `merge`.
 
     With `width` the positions are those of rows of so many elements: whole units, which are faster to put in place.
     All lie in the same memory, of which only the dynamic positions change: use a copy before asking for the next.
     """
     copy = dynamic.new_empty(dynamic.shape[1] + static.shape[0])
+    of_copies = dynamic if chosen is None else map(dynamic.__getitem__, chosen)
     if width > 1:
         rows = copy.view(-1, width)
         rows.index_copy_(0, static_index.long(), (static * scale_static).view(-1, width))
         positions = dynamic_index.long()
-        for values in dynamic:
+        for values in of_copies:
             rows.index_copy_(0, positions, (values * scale_dynamic).view(-1, width))
             yield copy
         return
     copy.scatter_(0, static_index.long(), static * scale_static)
     positions = dynamic_index.long()  # kept in 32 bits for memory, but 64 are faster to scatter by
-    for values in dynamic:
+    for values in of_copies:
         yield copy.scatter_(0, positions, values * scale_dynamic)
 
 

@@ -3,15 +3,15 @@
 Axis letters: E copies, N elements of one copy, U units of one copy, n or d dynamic elements or units.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Self, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh
-from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from padnet_hf.errors import PADNetError
+from padnet_hf.method.built import BUILT, BuiltCopies, can_be_kept, is_inference
 from padnet_hf.method.kept import Kept
 from padnet_hf.method.layout import Form, Granularity, Layout
 from padnet_hf.method.packing import (
@@ -41,11 +41,6 @@ _TENSORS = ("dynamic", "static", "phi", "mask_bits")
 
 _POSITIONS: Kept[tuple[Tensor, Tensor]] = Kept()
 """Positions of dynamic and static candidates, by mask bits."""
-
-_BUILT: Kept[Tensor] = Kept()
-"""Weights built in full, by `dynamic`."""
-
-register_optimizer_step_post_hook(lambda *_: _BUILT.clear())  # fused optimizers count no changes
 
 
 class PADWeight(nn.Module):
@@ -86,7 +81,7 @@ class PADWeight(nn.Module):
         self.layout = Layout(num_copies, torch.Size(shape), unit_dim, unit_blocks, ordered)
         self.num_own_copies = num_copies
         self.granularity: Granularity = "element"
-        self.keeps_built = False
+        self.keeps_built: bool | None = None
         self.mesh: DeviceMesh | None = None
         for name in ("dynamic", "static", "phi"):
             self.register_parameter(name, None)
@@ -213,7 +208,7 @@ class PADWeight(nn.Module):
         Layers call a weight although it does nothing by itself, because accelerate's hooks and PEFT's wrappers act
         while a module is called.
         """
-        if self.keeps_built and torch.is_grad_enabled() and not torch.compiler.is_compiling():
+        if torch.is_grad_enabled() and not torch.compiler.is_compiling():
             self.forget_built()
         return compute()
 
@@ -228,30 +223,49 @@ class PADWeight(nn.Module):
     def build(self, scratch_for: str | None = None) -> Tensor:
         """All copies in full, (E, *shape); differentiable in every parameter.
 
-        After `keep_built`, and with gradients off, the result is kept for the next time, until a parameter changes or
-        the weight is called with gradients on. A change through `.data` goes unnoticed: call `forget_built` after it.
+        With gradients off it may be kept for the next time (`keep_built`): do not write to it.
 
         Args:
             scratch_for: a purpose; on a CPU, what is built then holds only until something is built for it again.
         """
         if self.is_fully_dynamic:
             return self.own_dynamic
-        if self._may_keep():
-            return _BUILT.get(tuple(self.state().values()), self._build)
-        return self._build(scratch_for)
+        kept = self._kept()
+        return self._build(scratch_for) if kept is None else kept.fill(range(self.num_own_copies), self._copies)
 
-    def keep_built(self, keep: bool = True) -> None:
-        """Whether `build` keeps its result while gradients are off; E * N numbers."""
+    def keep_built(self, keep: bool | None = True) -> None:
+        """Whether copies once built are kept, in evaluation and with gradients off, at E * N numbers.
+
+        None, as it is at first: from the second use on, within a budget (padnet_hf/method/built.py). True: whatever it
+        takes, from the first use on. False: never. They are let go when a parameter changes, or the weight is trained,
+        loaded into or moved. A change of a few values through `.data` may go unnoticed: call `forget_built` after it.
+        """
         self.keeps_built = keep
         if not keep:
             self.forget_built()
 
     def forget_built(self) -> None:
         """Let go of the copies that are kept built."""
-        _BUILT.forget(self.values)
+        BUILT.forget(self.values)
 
-    def _may_keep(self) -> bool:
-        return self.keeps_built and not torch.is_grad_enabled() and not torch.compiler.is_compiling()
+    def train(self, mode: bool = True) -> Self:
+        """As any module's; training keeps no built copies."""
+        if mode:
+            self.forget_built()
+        return super().train(mode)
+
+    def _kept(self) -> BuiltCopies | None:
+        """Where its copies are kept while they are used once more; None if they are not."""
+        if self.phi is None or self.keeps_built is False or not is_inference():
+            return None
+        tensors = tuple(self.state().values())
+        if not self.keeps_built and (self.training or self.mesh is not None or not can_be_kept(tensors)):
+            return None
+        return BUILT.use(tensors, (self.num_own_copies, *self.shape), always=bool(self.keeps_built))
+
+    def _copies(self, chosen: Sequence[int]) -> Iterator[Tensor]:
+        """These copies (O, I) one after the other, all in the same memory; with gradients off."""
+        return unpacked_copies(*self.packed(), chosen=chosen)
 
     def _build(self, scratch_for: str | None = None) -> Tensor:
         if self.is_static:
@@ -291,18 +305,18 @@ class PADWeight(nn.Module):
         Like `build`, but of an element partition only one copy is built at a time, also in the backward pass. With
         gradients off the inputs may be those of some copies, `chosen`, in this order.
         """
-        in_full = self.granularity == "unit" or self.phi is None or self._may_keep()
-        if in_full or torch.compiler.is_compiling():
-            built = self.build()
+        if self.granularity == "unit" or self.phi is None or torch.compiler.is_compiling():
+            whole = self.build()
             return (
-                linear_of_copies(inputs, built, bias) if chosen is None else linear_of_some(inputs, built, bias, chosen)
+                linear_of_copies(inputs, whole, bias) if chosen is None else linear_of_some(inputs, whole, bias, chosen)
             )
-        packed = self.packed()
         if torch.is_grad_enabled():
-            return packed_linear(inputs, self.shape[0], bias, *packed)
-        if chosen is not None:
-            packed, bias = packed._replace(dynamic=packed.dynamic[chosen]), None if bias is None else bias[chosen]
-        return linear_per_copy(inputs, (copy.view(self.shape) for copy in unpacked_copies(*packed)), bias)
+            return packed_linear(inputs, self.shape[0], bias, *self.packed())
+        chosen = range(self.num_own_copies) if chosen is None else chosen
+        if (kept := self._kept()) is not None:
+            return linear_of_some(inputs, kept.fill(chosen, self._copies), bias, chosen)
+        shifts = None if bias is None else map(bias.__getitem__, chosen)
+        return linear_per_copy(inputs, (copy.view(self.shape) for copy in self._copies(chosen)), shifts)
 
     def packed(self) -> Packed:
         """Its values as element-wise ones, whatever the granularity; without static part if fully dynamic."""
@@ -352,6 +366,7 @@ class PADWeight(nn.Module):
 
     def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *args: Any) -> None:
         """Load; a weight that has another form takes that of the tensors it finds, as new parameters."""
+        self.forget_built()
         found = {name: tuple(state_dict[prefix + name].shape) for name in _TENSORS if prefix + name in state_dict}
         own = {name: tuple(tensor.shape) for name, tensor in self.state().items()}
         form = None if self.mesh is not None or found == own else self.layout.form_of(found, self.granularity)
@@ -367,6 +382,8 @@ class PADWeight(nn.Module):
 
     def _apply(self, function: Callable[[Tensor], Tensor], *args: Any, **kwargs: Any) -> Self:
         """Apply; kernels stay in the order of their elements, which positions count: they have no memory format."""
+
+        self.forget_built()
 
         def in_order(tensor: Tensor) -> Tensor:
             return function(tensor.flatten()).view(tensor.shape) if tensor.dim() > 3 else function(tensor)

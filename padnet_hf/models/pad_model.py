@@ -112,8 +112,12 @@ class PADModelMixin(PADCheckpointMixin):
         cache = {"use_cache": True} if "use_cache" in signature(self.forward).parameters else {}
         return {"inputs_embeds": torch.empty(1, length, width, device="meta", dtype=self.dtype)} | cache
 
-    def cache_built_weights(self, cache: bool = True) -> None:
-        """In evaluation without gradients, keep element-partitioned weights built (more memory, less time) or not."""
+    def cache_built_weights(self, cache: bool | None = True) -> None:
+        """Whether element-partitioned weights stay built in evaluation without gradients (more memory, less time).
+
+        None, as it is at first: those that are used again, up to 2 GiB in this process and a quarter of what is free on
+        their device. True: all, whatever they take. False: none.
+        """
         for weight in pad_weights(self).values():
             weight.keep_built(cache)
 
@@ -132,7 +136,7 @@ class PADModelMixin(PADCheckpointMixin):
     def _init_weight(self, weight: PADWeight) -> None:
         if weight.phi is not None:
             zeros_(weight.phi)
-        if weight.mask_bits is not None:
+        if weight.mask_bits is not None and not getattr(weight.mask_bits, "_is_hf_initialized", False):
             total = weight.num_candidates(weight.granularity)
             copy_(weight.mask_bits, first_positions(weight.num_dynamic, total))
         for parameter in (weight.dynamic, weight.static):

@@ -12,6 +12,7 @@ from padnet_hf.errors import PADCheckpointError, PADNetError
 from padnet_hf.method.layer import freeze_idle_routing, hash_masks, mask_groups, pad_weights
 from padnet_hf.method.layout import Granularity
 from padnet_hf.method.packing import count_set
+from padnet_hf.method.weight import PADWeight
 from padnet_hf.version import __version__
 
 
@@ -139,12 +140,15 @@ class PartitionRecordMixin(PreTrainedModel):
             return None
         if granularity == "unit" and not all(weight.layout.ordered for weight in weights):
             return None  # the units of a feed-forward layer are stored in their new order, without a mask
-        return self._hash_masks(granularity)
+        return _hash_masks(weights)
 
     @torch.no_grad()
     def _hash_masks(self, granularity: Granularity) -> str:
-        weights = (group.weights[0] for group in mask_groups(self, granularity))
-        return hash_masks(weight.mask() if weight.mask_bits is None else weight.mask_bits for weight in weights)
+        return _hash_masks([group.weights[0] for group in mask_groups(self, granularity)])
+
+
+def _hash_masks(weights: Iterable[PADWeight]) -> str:
+    return hash_masks(weight.mask() if weight.mask_bits is None else weight.mask_bits for weight in weights)
 
 
 def _is_in(weights: Mapping[str, Any], key: str) -> bool:

@@ -16,6 +16,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.checkpoint import checkpoint
 
 from padnet_hf import PADNetError, PartitionConfig, partition
+from padnet_hf.method.built import BUILT
 from padnet_hf.method.layer import pad_weights
 from padnet_hf.models.known import KNOWN
 from padnet_hf.models.pad_model import PADModelMixin
@@ -196,12 +197,17 @@ def test_training_after_an_evaluation_in_inference_mode_is_the_same(dense: str, 
 
 @every_family
 @every_form
-def test_kept_built_weights_follow_a_fused_optimizer_and_are_let_go(dense: str, form: str) -> None:
-    model, twin = _model(dense, form), _model(dense, form)
-    model.cache_built_weights()
-    _logits(model)
+@pytest.mark.parametrize("cache", [None, True])
+def test_kept_built_weights_follow_a_fused_optimizer_and_are_let_go(dense: str, form: str, cache: bool | None) -> None:
+    model, twin = _model(dense, form).eval(), _model(dense, form).eval()
+    model.cache_built_weights(cache)
+    twin.cache_built_weights(False)
     for _ in range(2):
-        assert torch.equal(_logits(_trained(model)), _logits(_trained(twin)))
+        for _ in range(3):  # built, kept, taken from what is kept
+            _assert_close(_logits(model), _logits(twin))
+        _trained(model)
+        assert not any(BUILT.keeps(weight.values) for weight in pad_weights(model).values())
+        _trained(twin)
 
 
 @every_family
