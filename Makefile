@@ -55,9 +55,10 @@ lm: $(INSTALLED) ## train a small language model on Python's standard library, d
 test: $(INSTALLED) $(DATA) ## run the tests, all but the slow ones
 	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile -m "not slow" $(ARGS)
 
-# One process more than two cores need: some of these wait for a network that is not there, or for processes of their own.
+# One process more than two cores need: some of these wait for a network that is not there, or for processes of their own. One file has
+# most of the long ones, so that a process that has nothing left takes from another.
 test-slow: $(INSTALLED) $(DATA) ## run the slow tests
-	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist loadfile -m slow $(ARGS)
+	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist worksteal -m slow $(ARGS)
 
 # A virtual environment of its own: all versions but that of transformers are the tested ones.
 test-oldest: $(OLDEST)/.oldest ## run the fast tests of models and method, and BERT's of transformers' own, on the oldest transformers that is allowed

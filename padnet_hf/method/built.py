@@ -52,7 +52,7 @@ class BuiltCopies:
         with torch.inference_mode(False), torch.no_grad():
             self._samples = tuple(_sample(tensor).clone() for tensor in tensors)
             self._missing = set(range(shape[0]))
-            self.tensor = tensors[0].new_empty(shape)
+            self.tensor = torch.empty(shape, dtype=tensors[0].dtype, device=tensors[0].device)  # not a DTensor
 
     def fill(self, copies: Iterable[int], build: Build) -> Tensor:
         """All copies (E, *shape), of which these are built by now."""
