@@ -32,12 +32,12 @@ from benchmarks.checkpoints import WORDS
 from benchmarks.comparison import Job, Measured
 from benchmarks.device import Clock
 from benchmarks.fresh import ROOT
+from benchmarks.serving import MINILM
 from benchmarks.targets import Target
 from benchmarks.timing import interleaved
 
 PYTHON = os.environ.get("PADNET_SERVING_PYTHON")
 CLASSIFICATION, GENERATION = "vLLM, classification", "vLLM, generation"
-MINILM = pad_bert.Shape(num_hidden_layers=6, hidden_size=384, intermediate_size=1536)
 LLAMA = language_model.Shape()
 TARGETS: list[Target] = []
 BASELINES = (pad_bert.OURS, pad_bert.DENSE)

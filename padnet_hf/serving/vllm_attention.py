@@ -36,8 +36,10 @@ def own_attention(served: Base) -> Iterator[None]:
     if reach and not getattr(modules[0], "is_causal", True):
         (told["sliding_window"],) = reach
     before = {name: getattr(config, name) for name in told}
-    for name, value in told.items():
-        setattr(config, name, value)
-    yield
-    for name, value in before.items():
-        setattr(config, name, value)
+    try:
+        for name, value in told.items():
+            setattr(config, name, value)
+        yield
+    finally:
+        for name, value in before.items():
+            setattr(config, name, value)

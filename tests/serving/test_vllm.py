@@ -70,10 +70,11 @@ ENVIRONMENT = os.environ | {
     "PYTHONPATH": str(ROOT),
 }
 
-pytestmark = [
+needs_vllm = [
     pytest.mark.slow,
     pytest.mark.skipif(not PYTHON, reason="PADNET_SERVING_PYTHON names no Python with vLLM: run `make serve-test`"),
 ]
+pytestmark = needs_vllm
 
 
 def make(dense: str, head: str, form: str) -> PADModelMixin:
@@ -96,6 +97,14 @@ def make(dense: str, head: str, form: str) -> PADModelMixin:
     if FORMS[form] is not None:
         partition(model, config=FORMS[form], progress=False)
     return set_apart(model).eval()
+
+
+def save(case: tuple[str, str, str], folder: Path) -> PADModelMixin:
+    """The model of `make` in a folder, with a tokenizer."""
+    model = make(*case)
+    model.save_pretrained(folder)
+    TOKENIZER.save_pretrained(folder)
+    return model
 
 
 def damage_mask(folder: str) -> None:
@@ -142,9 +151,7 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str, st
     """For every model what vLLM answers, all in one process of it, with what is expected."""
     folder, asked, right = tmp_path_factory.mktemp("vllm"), {}, {}
     for case in (*SERVED, *REFUSED):
-        model = make(*case)
-        model.save_pretrained(path := str(folder / "-".join(case)))
-        TOKENIZER.save_pretrained(path)
+        model = save(case, Path(path := str(folder / "-".join(case))))
         right[case] = path, expected(model, case[1])
         is_pairs = case[1] == "pairs"
         asked[path] = {"asks": "pairs" if is_pairs else HEADS[case[1]], "texts": PAIRS if is_pairs else TEXTS}
@@ -200,9 +207,7 @@ def test_stock_exports_need_nothing_of_this_package(target: str, tmp_path: Path)
 
 @pytest.mark.parametrize("case", [("qwen3", "writes", "unit"), ("bert", "text", "element")], ids="-".join)
 def test_two_processes_answer_as_one_and_say_what_is_not_spread(case: tuple[str, str, str], tmp_path: Path) -> None:
-    model = make(*case)
-    model.save_pretrained(path := str(tmp_path / "model"))
-    TOKENIZER.save_pretrained(path)
+    model = save(case, Path(path := str(tmp_path / "model")))
     asked = {path: {"asks": HEADS[case[1]], "texts": TEXTS, "processes": 2}}
     several = {"VLLM_ENABLE_V1_MULTIPROCESSING": "1", "VLLM_CPU_OMP_THREADS_BIND": "0|1"}
     found = ask(asked, tmp_path, **several)[path]

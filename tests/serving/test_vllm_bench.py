@@ -3,16 +3,11 @@
 import json
 from pathlib import Path
 
-import pytest
-
 from benchmarks import vllm_server
 from benchmarks.__main__ import main
-from tests.serving.test_vllm import PYTHON
+from tests.serving.test_vllm import needs_vllm
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(not PYTHON, reason="PADNET_SERVING_PYTHON names no Python with vLLM: run `make serve-test`"),
-]
+pytestmark = needs_vllm
 
 
 def test_the_quick_form_measures_every_variant(tmp_path: Path) -> None:

@@ -14,16 +14,13 @@ import torch
 from padnet_hf.models.pad_model import PADModelMixin
 from tests.serving.documented import block_of
 from tests.serving.served import Server, free_port, serving
-from tests.serving.test_vllm import ENVIRONMENT, PYTHON, TOKENIZER, TOLERANCE, make
+from tests.serving.test_vllm import ENVIRONMENT, PYTHON, TOKENIZER, TOLERANCE, needs_vllm, save
 
 TEXTS = ["a fine film", "very dull", "the plot", "no good", "a very good plot", "a bad bad film"]
 POSITIONS = 40
 SERVE, ASK = block_of("vLLM", "bash").splitlines()
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(not PYTHON, reason="PADNET_SERVING_PYTHON names no Python with vLLM: run `make serve-test`"),
-]
+pytestmark = needs_vllm
 
 Served = tuple[Server, PADModelMixin]
 
@@ -33,13 +30,6 @@ def command(name: str, port: int) -> list[str | Path]:
     _, *words = shlex.split(SERVE.replace("pad-bert", name))
     limits = ["--max-model-len", str(POSITIONS), "--max-num-seqs", "4"]
     return [PYTHON, *words, "--host", "127.0.0.1", "--port", str(port), *limits]
-
-
-def save(case: tuple[str, str, str], folder: Path) -> PADModelMixin:
-    model = make(*case)
-    model.save_pretrained(folder)
-    TOKENIZER.save_pretrained(folder)
-    return model
 
 
 def serve(case: tuple[str, str, str], name: str, folder: Path) -> Iterator[Served]:
