@@ -23,7 +23,8 @@ from benchmarks.experts import Cell, Stack
 from benchmarks.targets import Target
 from benchmarks.timing import interleaved
 from benchmarks.variants import BASELINE, DENSE, UNIT_5
-from padnet_hf.method.packing import merge, merge_by_order, packed_order, unpacked_copies
+from padnet_hf.method.batched import merge_at_once
+from padnet_hf.method.packing import merge_by_order, packed_order, positions_of, unpacked_copies
 
 EXPERTS, LLAMA, BERT, RESNET, IMP = "experts", "language model", "PAD-BERT", "ResNet", "IMP"
 BUILDING = "building an element weight"
@@ -130,11 +131,11 @@ def _networks(sizes: dynamic_conv.Sizes) -> Iterator[Job]:
         yield Job(part, case, measure, sizes.rounds, (PLAIN, UPSTREAM), (batch, "images"))
 
 
-def build_ways(weight: Weight, rounds: int, clock: Clock) -> Measured:
-    """Seconds of building all copies of a weight whose elements are half dynamic, at random, in each way."""
+def ways_to_build(weight: Weight) -> dict[str, Callable[[], Tensor]]:
+    """Calls that give all copies (E, N) of one weight whose elements are half dynamic, at random."""
     torch.manual_seed(0)
     dtype, half = getattr(torch, weight.dtype), weight.elements // 2
-    with device(), torch.no_grad():
+    with device():
         mask = torch.randperm(weight.elements) < half
         values = (
             torch.randn(weight.copies, half, dtype=dtype),
@@ -142,17 +143,23 @@ def build_ways(weight: Weight, rounds: int, clock: Clock) -> Measured:
             torch.tensor(1.2, dtype=dtype),
             torch.tensor(0.8, dtype=dtype),
         )
-        positions = mask.nonzero().squeeze(1).int(), (~mask).nonzero().squeeze(1).int()
-        order = packed_order(mask, half)
-        dense = torch.empty(weight.copies, weight.elements, dtype=dtype)
+    positions = positions_of(mask).int(), positions_of(~mask).int()
+    order = packed_order(mask, half)
 
-        def one_by_one() -> None:
-            for place, copy in zip(dense, unpacked_copies(*values, *positions), strict=True):
-                place.copy_(copy)
+    def one_by_one() -> Tensor:
+        dense = values[0].new_empty(weight.copies, weight.elements)
+        for place, copy in zip(dense, unpacked_copies(*values, *positions), strict=True):
+            place.copy_(copy)
+        return dense
 
-        calls: dict[str, Callable[[], Tensor | None]] = {
-            AT_ONCE: partial(merge, *values, *positions),
-            ONE_BY_ONE: one_by_one,
-            CONCATENATED: partial(merge_by_order, *values, order),
-        }
-        return {"seconds": interleaved(calls, rounds, clock)}
+    return {
+        AT_ONCE: partial(merge_at_once, None, *values, *positions),
+        ONE_BY_ONE: one_by_one,
+        CONCATENATED: partial(merge_by_order, *values, order),
+    }
+
+
+@torch.no_grad()
+def build_ways(weight: Weight, rounds: int, clock: Clock) -> Measured:
+    """Seconds of every way to build a weight."""
+    return {"seconds": interleaved(ways_to_build(weight), rounds, clock)}
