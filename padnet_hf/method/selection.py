@@ -8,6 +8,7 @@ import logging
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from padnet_hf.method.packing import positions_of
@@ -117,14 +118,14 @@ def _select_blocks(scores: Sequence[Tensor], share: float, unit_sizes: Sequence[
     values, sizes = [], []
     for (units, _), unit_size in zip(ranked, unit_sizes, strict=True):
         blocks = units.cpu().split(UNIT_BLOCK)
-        sizes.append(torch.tensor([len(block) * unit_size for block in blocks]))
+        sizes.append(torch.tensor([len(block) * unit_size for block in blocks], device="cpu"))
         values.append(torch.stack([block.double().sum() for block in blocks]) / sizes[-1])
         if share > 0:
             values[-1][0] = torch.inf
     order = torch.cat(values).sort(descending=True, stable=True).indices
-    held = torch.cat([torch.zeros(1, dtype=torch.int64), torch.cat(sizes)[order].cumsum(0)])
+    held = F.pad(torch.cat(sizes)[order].cumsum(0), (1, 0))
     count = int((held - share * held[-1]).abs().argmin())
-    kept = torch.zeros(len(order), dtype=torch.bool)
+    kept = torch.zeros_like(order, dtype=torch.bool)
     chosen = order[: max(count, len(scores)) if share > 0 else count]
     kept[chosen] = True
     if len(chosen):

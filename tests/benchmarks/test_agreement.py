@@ -1,7 +1,7 @@
 """The check before anything is measured on a GPU: it holds where nothing is wrong, and fails where something is."""
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 import torch
@@ -48,6 +48,27 @@ def test_so_is_what_runs_off_the_cpu(name: str, form: str | None, monkeypatch: p
 
     found = deviations(name, form, copied)
     assert all(value < LIMITS[what] / 20 for what, value in found.items()), found
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("name", MODELS)
+def test_models_run_where_they_are_whatever_the_default_device(name: str, form: str | None) -> None:
+    """Nothing in a forward or backward pass, or in IMP, is made on a device that nobody asked for."""
+
+    class Elsewhere(nn.Module):
+        def __init__(self, model: nn.Module) -> None:
+            super().__init__()
+            self.model = model
+
+        def forward(self, **batch: Tensor) -> object:
+            with torch.device("meta"):
+                return self.model(**batch)
+
+        def named_parameters(self, *args: object, **options: object) -> Iterator[tuple[str, nn.Parameter]]:
+            return self.model.named_parameters(*args, **options)
+
+    found = deviations(name, form, lambda model: Elsewhere(copy.deepcopy(model)))
+    assert set(found.values()) == {0.0}
 
 
 def change_value(model: nn.Module) -> None:
