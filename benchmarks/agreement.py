@@ -1,5 +1,7 @@
 """Whether a device computes what the CPU does: logits, every gradient and IMP's masks of small models, in float32.
 
+Layers of experts are checked in bfloat16 too, since devices have other kernels for that: against the CPU's float32.
+
 A model is built on the CPU with copies that differ, and copied to the device. Deviations are relative to the largest
 value of a tensor, of gradients that are next to nothing in a model (an attention's key bias has none but rounding) to
 a thousandth of the model's largest; of masks, the share of candidates that are dynamic in one and static in the other.
@@ -10,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from math import inf, isnan
+from types import SimpleNamespace
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +20,8 @@ from torch import Tensor, nn
 from benchmarks.comparison import DEVIATION, Job, Measured
 from benchmarks.convolutions import SMALL
 from benchmarks.device import Clock, device
+from benchmarks.experts import routing
+from benchmarks.layers import LayerSizes, partition_at_random
 from padnet_hf import (
     PADBertConfig,
     PADBertForSequenceClassification,
@@ -38,8 +43,16 @@ LIMITS = {LOGITS: 5e-4, GRADIENTS: 5e-3, MASKS: 1e-2}
 """What deviations may be at most: some hundred times what float32 is away from float64 here, where a wrong term makes
 a tenth and more. Scores that are nearly level at the threshold may fall either way, so masks may differ a little."""
 
+LIMITS_OF_HALVES = {LOGITS: 5e-2, GRADIENTS: 0.15}
+"""The same in bfloat16, whose numbers are 0.4 % apart; gradients of scale factors, sums over a whole weight, are off by
+5 % for that alone."""
+
+LAYER = "layer of experts"
 SHAPE = {"num_hidden_layers": 2, "hidden_size": 64, "intermediate_size": 128, "num_attention_heads": 4}
 FORMS: tuple[Granularity | None, ...] = (None, "element", "unit")
+Outcome = tuple[Tensor, Mapping[str, Tensor]]
+"""Logits, and gradients by name."""
+
 _LEAST = torch.finfo(torch.float32).eps
 
 
@@ -76,9 +89,10 @@ MODELS: dict[str, Callable[[], tuple[nn.Module, Batch]]] = {
 
 def jobs() -> Iterator[Job]:
     """Every model in every form."""
-    for model in MODELS:
+    for model in (*MODELS, LAYER):
         for form in FORMS:
-            case = {"model": model, "form": form or "fully dynamic"}
+            dtype = "bfloat16" if model == LAYER else "float32"
+            case = {"model": model, "form": form or "fully dynamic", "dtype": dtype}
             yield Job(PART, case, partial(measure, model, form), 1, (LOGITS,))
 
 
@@ -98,11 +112,12 @@ def measure(
 
     Exits with an error if one is beyond its limit: what is measured then would not be this package's computation.
     """
+    limits = LIMITS_OF_HALVES if name == LAYER else LIMITS
     with _exact_products():
-        found = deviations(name, form, copied)
-    beyond = {what: value for what, value in found.items() if value > LIMITS[what]}
+        found = deviations_in_halves(form, copied) if name == LAYER else deviations(name, form, copied)
+    beyond = {what: value for what, value in found.items() if value > limits[what]}
     if beyond:
-        told = ", ".join(f"{what} by {value:.1e} (limit {LIMITS[what]:.0e})" for what, value in beyond.items())
+        told = ", ".join(f"{what} by {value:.1e} (limit {limits[what]:.0e})" for what, value in beyond.items())
         raise SystemExit(
             f"error: on {device()} a model of {name}, {form or 'fully dynamic'}, does not agree with itself on the "
             f"CPU: {told}. Nothing is measured as long as it does not."
@@ -126,12 +141,38 @@ def deviations(name: str, form: Granularity | None, copied: Callable[[nn.Module]
         for weight in pad_weights(model).values():
             if weight.phi is not None:
                 nn.init.constant_(weight.phi, 0.3)
-    (logits, gradients), (other_logits, other_gradients) = (outcome(one, batch) for one in (model, copied(model)))
-    found[LOGITS] = _deviation(other_logits, logits)
-    least = max(gradient.abs().max().item() for gradient in gradients.values()) / 1000
-    both = ((other_gradients.get(name), gradients.get(name)) for name in gradients.keys() | other_gradients.keys())
-    found[GRADIENTS] = max(inf if None in pair else _deviation(*pair, least) for pair in both)
-    return found
+    return found | _apart(outcome(copied(model), batch), outcome(model, batch))
+
+
+def deviations_in_halves(form: Granularity | None, copied: Callable[[nn.Module], nn.Module]) -> dict[str, float]:
+    """Largest deviations of a layer in bfloat16, partitioned at random, from its own values in float32 on the CPU.
+
+    Its routing is given: a router in bfloat16 sends some tokens elsewhere.
+    """
+    torch.manual_seed(0)
+    sizes = LayerSizes(64, 128, num_experts=4)
+    experts = sizes.experts()
+    if form:
+        partition_at_random(experts, form, 0.5)
+    for parameter in experts.parameters():
+        nn.init.normal_(parameter, std=0.2)
+    experts = experts.to(torch.bfloat16)
+    hidden, (index, gates) = torch.randn(96, 64, dtype=torch.bfloat16), routing(96, sizes)
+    batch = {"hidden": hidden, "index": index, "weights": gates.to(torch.bfloat16)}
+    exact = {name: t.float() if t.is_floating_point() else t for name, t in batch.items()}
+    return _apart(outcome(_Judged(copied(experts)), batch), outcome(_Judged(copy.deepcopy(experts).float()), exact))
+
+
+class _Judged(nn.Module):
+    """A layer with a loss of its outputs."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, **inputs: Tensor) -> SimpleNamespace:
+        outputs = self.layer(**inputs)
+        return SimpleNamespace(logits=outputs, loss=outputs.float().square().mean())
 
 
 def masks_of(model: nn.Module, batch: Batch, config: PartitionConfig) -> Tensor:
@@ -142,7 +183,7 @@ def masks_of(model: nn.Module, batch: Batch, config: PartitionConfig) -> Tensor:
     return torch.cat([unpack_mask(bits, count).cpu() for bits, count in zip(masks, counts, strict=True)])
 
 
-def outcome(model: nn.Module, batch: Batch) -> tuple[Tensor, Mapping[str, Tensor]]:
+def outcome(model: nn.Module, batch: Batch) -> Outcome:
     """Logits and the gradients of the loss in all parameters that have one, on the CPU."""
     output = model(**_to(batch, model))
     output.loss.backward()
@@ -153,6 +194,15 @@ def outcome(model: nn.Module, batch: Batch) -> tuple[Tensor, Mapping[str, Tensor
 def _to(batch: Batch, model: nn.Module) -> Batch:
     where = next(model.parameters()).device
     return {name: tensor.to(where) for name, tensor in batch.items()}
+
+
+def _apart(found: Outcome, expected: Outcome) -> dict[str, float]:
+    """Deviations of logits and gradients; infinite where a gradient is missing, or there is one too many."""
+    (logits, gradients), (right_logits, right) = found, expected
+    least = max(gradient.abs().max().item() for gradient in right.values()) / 1000
+    pairs = [(gradients.get(name), right.get(name)) for name in right.keys() | gradients.keys()]
+    worst = max(inf if one is None or other is None else _deviation(one, other, least) for one, other in pairs)
+    return {LOGITS: _deviation(logits, right_logits), GRADIENTS: worst}
 
 
 def _deviation(found: Tensor, expected: Tensor, least: float = 0.0) -> float:

@@ -33,8 +33,13 @@ ELEMENT_5 = "element 0.5"
 _FORWARD, _BOTH, _STEP = (f"{EXPERTS}, {part}" for part in (experts.FORWARD, experts.BOTH, experts.STEP))
 TARGETS = [
     *(
-        Target(f"largest deviation from the CPU: {what}", agreement.PART, (what,), most, "", DEVIATION, "value")
-        for what, most in agreement.LIMITS.items()
+        Target(
+            f"largest deviation from the CPU, {dtype}: {what}",
+            *(agreement.PART, (what,), most, "", DEVIATION, "value"),
+            equal={"dtype": dtype},
+        )
+        for dtype, limits in (("float32", agreement.LIMITS), ("bfloat16", agreement.LIMITS_OF_HALVES))
+        for what, most in limits.items()
     ),
     Target("unit 0.5, forward, to transformers grouped_mm", _FORWARD, (UNIT_5,), 0.80, BASELINE),
     Target("same, forward+backward", _BOTH, (UNIT_5,), 0.78, BASELINE),

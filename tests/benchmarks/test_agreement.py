@@ -8,7 +8,19 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks import agreement
-from benchmarks.agreement import FORMS, GRADIENTS, LIMITS, LOGITS, MASKS, MODELS, deviations, jobs, measure
+from benchmarks.agreement import (
+    FORMS,
+    GRADIENTS,
+    LAYER,
+    LIMITS,
+    LIMITS_OF_HALVES,
+    LOGITS,
+    MASKS,
+    MODELS,
+    deviations,
+    jobs,
+    measure,
+)
 from benchmarks.comparison import DEVIATION
 from padnet_hf.layers.experts import PADExperts
 from padnet_hf.method import packing
@@ -142,9 +154,24 @@ def test_wrong_masks_end_the_run_though_all_else_agrees(form: str) -> None:
 
 def test_every_model_is_checked_in_every_form_and_nothing_is_below_epsilon() -> None:
     cases = [job.case for job in jobs()]
-    assert len(cases) == len(MODELS) * len(FORMS) == len({tuple(case.items()) for case in cases})
+    assert len(cases) == (len(MODELS) + 1) * len(FORMS) == len({tuple(case.items()) for case in cases})
     found = measure("gated experts", None, 2, "wall")[DEVIATION]
     assert found[LOGITS] == [torch.finfo(torch.float32).eps] * 2
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_layer_in_bfloat16_is_checked_against_float32(form: str | None) -> None:
+    found = measure(LAYER, form, 1, "wall")[DEVIATION]
+    assert all(1e-3 < value < LIMITS_OF_HALVES[what] / 2 for what, (value,) in found.items()), found
+
+    def copied(model: nn.Module) -> nn.Module:
+        other = copy.deepcopy(model)
+        with torch.no_grad():
+            next(iter(pad_weights(other).values())).values[0].mul_(1.5)  # one copy
+        return other
+
+    with pytest.raises(SystemExit, match=LAYER):
+        measure(LAYER, form, 1, "wall", copied)
 
 
 def test_products_are_exact_meanwhile_and_as_before_afterwards(monkeypatch: pytest.MonkeyPatch) -> None:
