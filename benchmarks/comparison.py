@@ -12,7 +12,10 @@ from benchmarks.timing import Quartiles, quartiles, ratios
 
 Case = Mapping[str, str | int | float]
 Measured = Mapping[str, Mapping[str, list[float]]]
-"""Quantity, "seconds" or one in bytes -> variant -> a value per round."""
+"""Quantity, "seconds", DEVIATION or one in bytes -> variant -> a value per round."""
+
+DEVIATION = "relative deviation"
+"""A quantity without a unit: how far something is from what it should be."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,7 @@ class Comparison:
     """One quantity of a finished job.
 
     Attributes:
-        values: variant -> a value per round, in seconds or bytes.
+        values: variant -> a value per round, in seconds, bytes or by themselves.
         measured: date and load of the machine when it was done.
     """
 
@@ -111,7 +114,7 @@ def _noun(name: str, value: float) -> str:
 
 def scale(quantity: str) -> tuple[str, float]:
     """The unit that a quantity is shown in, and how many of the unit it is measured in that takes."""
-    return ("ms", 1e-3) if quantity == "seconds" else ("MiB", 2**20)
+    return {"seconds": ("ms", 1e-3), DEVIATION: ("millionths", 1e-6)}.get(quantity, ("MiB", 2**20))
 
 
 def format_value(value: float, quantity: str) -> str:

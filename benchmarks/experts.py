@@ -9,7 +9,7 @@ targets speak of at smaller and larger layers, from 128 to 16,384 tokens (16,384
 4,096 at 768/3072); bfloat16 at one size.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
@@ -117,18 +117,42 @@ CELLS = (
 QUICK = (Cell(16, 32, 64, tuple(VARIANTS), rounds=2), Cell(16, 32, 64, rounds=1, dtype="bfloat16"))
 
 
+@dataclass(frozen=True)
+class Stack:
+    """Layers with their routers, one after the other, whose training steps are measured."""
+
+    layers: int
+    hidden: int
+    inner: int
+    tokens: int
+    variants: tuple[str, ...] = STEP_VARIANTS
+    rounds: int = 3
+    dtype: str = "float32"
+
+
+STACK = Stack(2, 768, 3072, 4096)
+QUICK_STACK = Stack(1, 16, 32, 64, (BASELINE, "element 0.5"), rounds=1)
+
+
 def jobs(quick: bool) -> Iterator[Job]:
     """Both modes of every cell, then the training step."""
-    for cell in QUICK if quick else CELLS:
+    yield from cell_jobs(QUICK if quick else CELLS)
+    yield step_job(QUICK_STACK if quick else STACK)
+
+
+def cell_jobs(cells: Iterable[Cell]) -> Iterator[Job]:
+    """Both modes of every cell."""
+    for cell in cells:
         case = {"shape": f"{cell.hidden}/{cell.inner}", "tokens": cell.tokens, "dtype": cell.dtype}
         for mode in MODES:
             measure = partial(time_cell, cell, mode)
             yield Job(mode, case, measure, cell.rounds, (BASELINE, OURS), (cell.tokens, "tokens"))
-    layers, hidden, inner, tokens, rounds = (1, 16, 32, 64, 1) if quick else (2, 768, 3072, 4096, 3)
-    case = {"layers": layers, "shape": f"{hidden}/{inner}", "tokens": tokens}
-    names = (BASELINE, "element 0.5") if quick else STEP_VARIANTS
-    calls = {name: (name, layers, LayerSizes(hidden, inner), tokens) for name in names}
-    yield Job(STEP, case, partial(time_steps, calls), rounds, (BASELINE,), (tokens, "tokens"))
+
+
+def step_job(stack: Stack) -> Job:
+    """A training step of every variant of a stack."""
+    case = {"layers": stack.layers, "shape": f"{stack.hidden}/{stack.inner}", "tokens": stack.tokens}
+    return Job(STEP, case, partial(time_steps, stack), stack.rounds, (BASELINE,), (stack.tokens, "tokens"))
 
 
 def run(layer: nn.Module, mode: str, hidden: Tensor, index: Tensor, weights: Tensor) -> None:
@@ -165,15 +189,19 @@ def time_cell(cell: Cell, mode: str, rounds: int, clock: Clock) -> Measured:
     return {"seconds": interleaved(calls, rounds, clock)}
 
 
-def time_steps(calls: dict[str, tuple], rounds: int, clock: Clock) -> Measured:
-    """Training steps of stacks of layers, each in a fresh process."""
-    return each_in_fresh_process({name: partial(step, *case, clock) for name, case in calls.items()}, rounds)
+def time_steps(stack: Stack, rounds: int, clock: Clock) -> Measured:
+    """Training steps of every variant of a stack of layers, each in a fresh process."""
+    return each_in_fresh_process({name: partial(step, name, stack, clock) for name in stack.variants}, rounds)
 
 
-def step(name: str, layers: int, sizes: LayerSizes, tokens: int, clock: Clock) -> dict[str, float]:
+def step(name: str, sizes: Stack, clock: Clock) -> dict[str, float]:
     """A training step of one stack, router included, in this very process."""
+    dtype, of_layer = getattr(torch, sizes.dtype), LayerSizes(sizes.hidden, sizes.inner)
     with device():
-        inputs = torch.randn(tokens, sizes.hidden_size)
+        inputs = torch.randn(sizes.tokens, sizes.hidden, dtype=dtype)
+
+    def build() -> nn.Module:
+        return build_stack(VARIANTS[name], sizes.layers, of_layer).to(dtype)
 
     def loss(stack: nn.Module, size: int) -> Tensor:
         hidden = inputs[:size]
@@ -181,4 +209,4 @@ def step(name: str, layers: int, sizes: LayerSizes, tokens: int, clock: Clock) -
             hidden = hidden + layer(hidden)
         return hidden.square().mean()
 
-    return measure_steps(partial(build_stack, VARIANTS[name], layers, sizes), loss, sizes.num_experts, tokens, clock)
+    return measure_steps(build, loss, of_layer.num_experts, sizes.tokens, clock)

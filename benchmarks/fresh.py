@@ -1,5 +1,6 @@
 """Measurements that need a process of their own: peak memory, and whatever an earlier one would leave behind."""
 
+import gc
 import multiprocessing
 import os
 import random
@@ -18,16 +19,22 @@ import torch
 from benchmarks.device import Clock, device
 
 ROOT = Path(__file__).parents[1]
-_IMPORTED_ONCE = ["benchmarks.layers", "padnet_hf.models.auto"]
+_IMPORTED_ONCE = ["benchmarks.gpu"]
+"""What imports all that any bench measures: a process that had to import a part of it would take a second for that."""
 
 
 def in_fresh_process(function: Callable[..., Any], *args: Any) -> Any:
     """What `function` gives in a new process with as many threads as this one; it must be a module's own function.
 
-    On a CPU the process is forked from one that has done nothing but import, which saves seconds each time; a CUDA
-    context does not survive a fork, so there it starts from nothing.
+    It is forked from one that has done nothing but import, which saves seconds each time. On a CUDA device it is this
+    very process, once that has let go of what it does not use: there a peak counts tensors alone, whatever was before,
+    and a new process takes ten seconds for its imports and its context.
     """
-    context = multiprocessing.get_context("forkserver" if device().type == "cpu" else "spawn")
+    if device().type == "cuda":
+        gc.collect()  # models hold themselves in circles
+        torch.cuda.empty_cache()
+        return function(*args)
+    context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(_IMPORTED_ONCE)
     with ProcessPoolExecutor(1, context, torch.set_num_threads, (torch.get_num_threads(),)) as pool:
         return pool.submit(function, *args).result()

@@ -13,7 +13,7 @@ largest layer.
 Selection: the exact global choice of half of all scores, in a fresh process.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -92,19 +92,24 @@ SIZES = (
     Size(12, 768, 3072, 1, batches=1),
     Size(16, 1024, 4096, 1, warm_up=0, batches=1),
 )
+QUICK = (Size(2, 32, 64, 1), Size(2, 32, 64, 1, batches=1))
 SCORE_COUNTS = (48_000_000, 192_000_000, 450_000_000)
 
 
 def jobs(quick: bool) -> Iterator[Job]:
     """Time at every size, memory at every size, selection."""
-    sizes = (Size(2, 32, 64, 1), Size(2, 32, 64, 1, batches=1)) if quick else SIZES
+    yield from jobs_of(QUICK, (96_000,), 1) if quick else jobs_of(SIZES, SCORE_COUNTS, 3)
+
+
+def jobs_of(sizes: Sequence[Size], counts: Sequence[int], selections: int) -> Iterator[Job]:
+    """The same at these sizes, and with these numbers of scores so many times."""
     for size in sizes:
         yield Job(TIME, {**size.case, "batches": size.batches}, partial(time_partition, size), size.rounds, (PASSES,))
     for size in sizes:
         if size.memory:
             yield Job(MEMORY, size.case, partial(measure_memory, size), 1, (ALLOWED,))
-    for count in (96_000,) if quick else SCORE_COUNTS:
-        yield Job(SELECTION, {"scores": count}, partial(measure_selection, count), 1 if quick else 3, (SCORES,))
+    for count in counts:
+        yield Job(SELECTION, {"scores": count}, partial(measure_selection, count), selections, (SCORES,))
 
 
 def build(size: Size) -> PADBertForSequenceClassification:

@@ -71,6 +71,7 @@ class Sizes:
     rounds: int = 11
     training_rounds: int = 3
     variants: tuple[str, ...] = VARIANTS
+    dtype: str = "float32"
 
 
 QUICK = Sizes(Shape(2, 32, 64, 2, 1, 100), 8, 2, (2,), 16, (2, 8), 1, 1, (DENSE, MIXTRAL, UNIT, STOCK))
@@ -78,7 +79,11 @@ QUICK = Sizes(Shape(2, 32, 64, 2, 1, 100), 8, 2, (2,), 16, (2, 8), 1, 1, (DENSE,
 
 def jobs(quick: bool) -> Iterator[Job]:
     """Decoding, prefill, then training."""
-    sizes = QUICK if quick else Sizes()
+    yield from jobs_of(QUICK if quick else Sizes())
+
+
+def jobs_of(sizes: Sizes) -> Iterator[Job]:
+    """The same in these sizes."""
     for texts in sizes.decoded:
         case = {"texts": texts, "tokens in the cache": sizes.in_cache}
         work = (texts * sizes.steps, "tokens")
@@ -112,10 +117,15 @@ def build(variant: str, shape: Shape) -> PreTrainedModel:
     return stock
 
 
+def build_as(variant: str, sizes: Sizes) -> PreTrainedModel:
+    """The same in the dtype that is measured."""
+    return build(variant, sizes.shape).to(getattr(torch, sizes.dtype))
+
+
 def _built(sizes: Sizes) -> dict[str, PreTrainedModel]:
     torch.manual_seed(0)
     with device():
-        return {name: build(name, sizes.shape).eval() for name in sizes.variants}
+        return {name: build_as(name, sizes).eval() for name in sizes.variants}
 
 
 def _tokens(sizes: Sizes, texts: int, length: int) -> Tensor:
@@ -166,4 +176,4 @@ def step(variant: str, sizes: Sizes, clock: Clock) -> dict[str, float]:
         tokens = _tokens(sizes, texts, length)
         return model(tokens, labels=tokens).loss
 
-    return measure_steps(partial(build, variant, sizes.shape), loss, 1, texts, clock)
+    return measure_steps(partial(build_as, variant, sizes), loss, 1, texts, clock)

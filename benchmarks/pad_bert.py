@@ -75,6 +75,7 @@ class Sizes:
     inference: tuple[tuple[int, int], ...] = ((1, 11), (8, 5), (32, 2))
     training: tuple[tuple[int, int], ...] = ((1, 4), (8, 3), (32, 2))
     trained: tuple[str, ...] = VARIANTS
+    dtype: str = "float32"
 
 
 QUICK = Sizes(Shape(2, 32, 64, 2, 100), 16, ((2, 1),), ((2, 1),), (DENSE, BASELINE, UNIT))
@@ -82,7 +83,11 @@ QUICK = Sizes(Shape(2, 32, 64, 2, 100), 16, ((2, 1),), ((2, 1),), (DENSE, BASELI
 
 def jobs(quick: bool) -> Iterator[Job]:
     """Inference at every batch size, then training."""
-    sizes = QUICK if quick else Sizes()
+    yield from jobs_of(QUICK if quick else Sizes())
+
+
+def jobs_of(sizes: Sizes) -> Iterator[Job]:
+    """The same in these sizes."""
     for part, measure, batches in ((INFERENCE, infer, sizes.inference), (STEP, train, sizes.training)):
         for batch, rounds in batches:
             work = (batch * sizes.length, "tokens")
@@ -107,6 +112,11 @@ def build(variant: str, shape: Shape) -> nn.Module:
     return model
 
 
+def build_as(variant: str, sizes: Sizes) -> nn.Module:
+    """The same in the dtype that is measured."""
+    return build(variant, sizes.shape).to(getattr(torch, sizes.dtype))
+
+
 def sentences(batch: int, sizes: Sizes) -> dict[str, Tensor]:
     """Random tokens, no padding."""
     ids = torch.randint(sizes.shape.vocab_size, (batch, sizes.length), device=device())
@@ -117,7 +127,7 @@ def infer(sizes: Sizes, batch: int, rounds: int, clock: Clock) -> Measured:
     """Seconds of a forward pass of every variant, in the same rounds."""
     torch.manual_seed(0)
     with device():
-        models = {name: build(name, sizes.shape).eval() for name in VARIANTS}
+        models = {name: build_as(name, sizes).eval() for name in VARIANTS}
     inputs = sentences(batch, sizes)
 
     def answer(model: nn.Module) -> None:
@@ -138,4 +148,4 @@ def step(variant: str, sizes: Sizes, batch: int, clock: Clock) -> dict[str, floa
     def loss(model: nn.Module, batch: int) -> Tensor:
         return model(**sentences(batch, sizes), labels=torch.zeros(batch, dtype=torch.long, device=device())).loss
 
-    return measure_steps(partial(build, variant, sizes.shape), loss, 1, batch, clock)
+    return measure_steps(partial(build_as, variant, sizes), loss, 1, batch, clock)

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from benchmarks.comparison import Comparison, by_part, describe
+from benchmarks.comparison import DEVIATION, Comparison, by_part, describe
 
 _COLORS = (
     *("#7570b3", "#d95f02", "#1b9e77", "#e6ab02", "#66a61e", "#a6761d", "#e7298a"),
@@ -20,7 +20,8 @@ _MOST_CASES = 12
 
 def draw(comparisons: Sequence[Comparison], path: Path) -> None:
     """Bars with quartiles, a group of them for each case; a variant has the same colour in all panels."""
-    panels = {key: group for key, group in by_part(comparisons).items() if len(group) <= _MOST_CASES}
+    measured = [comparison for comparison in comparisons if comparison.quantity != DEVIATION]
+    panels = {key: group for key, group in by_part(measured).items() if len(group) <= _MOST_CASES}
     names = list(dict.fromkeys(name for group in panels.values() for comparison in group for name in comparison.values))
     colors = {name: _COLORS[number % len(_COLORS)] for number, name in enumerate(names)}
     widest = max(sum(len(c.values) + 1 for c in group) for group in panels.values())
@@ -31,7 +32,7 @@ def draw(comparisons: Sequence[Comparison], path: Path) -> None:
         _draw_panel(axes, group, colors)
         axes.set_xlim(-1, widest)  # bars of the same width in all panels
         axes.set(title=part if quantity == "seconds" else f"{part}, {quantity}")
-        axes.set_ylabel(f"{'time' if quantity == 'seconds' else 'bytes'},\n{group[0].baselines[0]} = 1")
+        axes.set_ylabel(f"{'time' if quantity == 'seconds' else quantity},\n{group[0].baselines[0]} = 1")
     handles = dict(zip(*_legend(grid), strict=True))
     figure.legend(handles.values(), handles.keys(), loc="outside lower left", ncols=5, frameon=False)
     figure.savefig(path, dpi=100)

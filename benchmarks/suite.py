@@ -2,6 +2,8 @@
 
 import gc
 import json
+import math
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib import import_module
@@ -10,13 +12,18 @@ from typing import Any, Protocol
 
 from transformers.utils.logging import disable_progress_bar
 
-from benchmarks.comparison import Comparison, Job
-from benchmarks.device import Clock
+from benchmarks.comparison import DEVIATION, Comparison, Job, describe
+from benchmarks.device import Clock, device
 from benchmarks.picture import draw
 from benchmarks.results import RESULTS, environment
 from benchmarks.targets import Target, Verdict, judge, verdict_table
 
-BENCHES = ("experts", "pad_bert", "language_model", "dynamic_conv", "imp", "checkpoints", "serving", "vllm_server")
+BENCHES = (
+    *("experts", "pad_bert", "language_model", "dynamic_conv", "imp", "checkpoints", "serving", "vllm_server", "gpu"),
+)
+ON_CUDA = ("gpu",)
+"""Benches in sizes for a CUDA device, which would take hours on a CPU."""
+
 _PASSING = ("date", "load_average")
 
 
@@ -32,7 +39,7 @@ class Bench(Protocol):
 
 @dataclass(frozen=True)
 class Options:
-    """How to measure; see the command's help."""
+    """How to measure; see the command's help. deadline: by `time.monotonic`, after which no job is started."""
 
     quick: bool = False
     clock: Clock = "wall"
@@ -40,6 +47,12 @@ class Options:
     output: Path = RESULTS
     parts: tuple[str, ...] = ()
     resume: bool = False
+    deadline: float = math.inf
+
+
+def runs_here(name: str, quick: bool) -> bool:
+    """Whether a bench can be run on this machine, or in tiny sizes."""
+    return quick or name not in ON_CUDA or device().type == "cuda"
 
 
 def bench_named(name: str) -> Bench:
@@ -98,19 +111,27 @@ def run_bench(name: str, options: Options) -> Path:
     disable_progress_bar()
     print(f"\n# {name}\n\n{bench.__doc__.strip()}", flush=True)
     record = Record(name, options, bench.TARGETS)
+    left = []
+    gc.freeze()  # what is there by now is not looked through after every job
     for job in bench.jobs(options.quick):
         wanted = not options.parts or any(job.part.startswith(part) for part in options.parts)
         if not wanted or record.has(job):
+            continue
+        if time.monotonic() >= options.deadline:
+            left.append(f"{job.part} ({describe(job.case)})")
             continue
         comparisons = Comparison.all_of(job, job.measure(options.rounds or job.rounds, options.clock))
         gc.collect()  # models hold themselves in circles, and the next job needs their memory
         record.add(comparisons)
         for comparison in comparisons:
             print(f"\n{comparison.title()}\n\n{comparison.table()}", flush=True)
+    gc.unfreeze()
+    if left:
+        print(f"\nleft for want of time: {'; '.join(left)}. `--resume` goes on.", flush=True)
     if verdicts := record.verdicts():
         print(f"\n{verdict_table(verdicts)}")
     picture = record.path.with_suffix(".png")
-    if record.comparisons:
+    if any(comparison.quantity != DEVIATION for comparison in record.comparisons):
         draw(record.comparisons, picture)
         print(f"\nwritten: {record.path}, {picture}", flush=True)
     return record.path

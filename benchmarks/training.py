@@ -14,14 +14,15 @@ def measure_steps(
 ) -> dict[str, float]:
     """Seconds, peak bytes and bytes of parameters of one step, in this very process: call it in a fresh one.
 
-    The step is the second one: gradients and both moments of the optimizer exist since a small one before it. Counted
+    The step is the second one: gradients and both moments of the optimizer exist since one before it. Counted
     is what was held at most during it, less what was held before the model was built: parameters, gradients,
     optimizer state, activations, indices and scratch, not what only building needed.
 
     Args:
         build: gives the model.
         loss: (model, size) -> its loss on inputs of this size.
-        warm_up: size of the first step.
+        warm_up: size of the first step on a CPU. On a CUDA device it is `size`, since kernels are loaded and chosen
+            when they are first needed.
         size: of the step that counts.
     """
     torch.manual_seed(0)
@@ -35,7 +36,7 @@ def measure_steps(
         optimizer.step()
         optimizer.zero_grad()
 
-    step(warm_up)
+    step(size if device().type == "cuda" else warm_up)
     reset_peak()
     seconds = seconds_of(partial(step, size), clock)
     return {

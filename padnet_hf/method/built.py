@@ -6,7 +6,7 @@ as often, each would drive out the next one in every pass, and all would be buil
 """
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from operator import itemgetter
 
 import psutil
@@ -16,6 +16,7 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 from torch.utils.weak import WeakIdKeyDictionary
 
 from padnet_hf.method.kept import state_of
+from padnet_hf.method.packing import Packed, write_copies
 
 BUDGET = 2 << 30
 """Bytes per device that all weights kept by default take at most."""
@@ -26,16 +27,13 @@ SHARE = 4
 _SAMPLED = 256
 """Values of a tensor that are looked at for changes that torch does not count, those through `.data`."""
 
-Build = Callable[[list[int]], Iterator[Tensor]]
-"""Gives these copies one after the other, each as long as it is the last."""
-
 
 class BuiltCopies:
     """The copies of one weight, (E, *shape), each built when it is asked for first."""
 
     def __init__(self, tensors: tuple[Tensor, ...]) -> None:
         self._states = tuple(map(state_of, tensors))
-        self._samples: tuple[Tensor, ...] = ()
+        self._sample: Tensor | None = None
         self._missing: set[int] = set()
         self.tensor: Tensor | None = None
         self.last_use = 0
@@ -45,22 +43,23 @@ class BuiltCopies:
         """Whether these tensors are those that it was made of, and have not changed."""
         if self._states != tuple(map(state_of, tensors)):
             return False
-        return self.tensor is None or all(map(torch.equal, self._samples, map(_sample, tensors)))
+        if self.tensor is None or (self.tensor.is_cuda and torch.cuda.is_current_stream_capturing()):
+            return True  # no graph of CUDA's can hold a look at values
+        return torch.equal(self._sample, _sample(tensors))
 
     def take_room(self, tensors: tuple[Tensor, ...], shape: Sequence[int]) -> None:
         """Take the memory, and remember what the copies are made of."""
         with torch.inference_mode(False), torch.no_grad():
-            self._samples = tuple(_sample(tensor).clone() for tensor in tensors)
+            self._sample = _sample(tensors)
             self._missing = set(range(shape[0]))
             self.tensor = torch.empty(shape, dtype=tensors[0].dtype, device=tensors[0].device)  # not a DTensor
 
-    def fill(self, copies: Iterable[int], build: Build) -> Tensor:
-        """All copies (E, *shape), of which these are built by now."""
+    def fill(self, copies: Iterable[int], packed: Callable[[], Packed]) -> Tensor:
+        """All copies (E, *shape), of which these are built by now, from what `packed()` gives."""
         tensor, missing = self.tensor, sorted(self._missing.intersection(copies))
         if missing:
             with torch.inference_mode(False), torch.no_grad():
-                for number, copy in zip(missing, build(missing), strict=True):
-                    tensor[number] = copy.view(tensor.shape[1:])
+                write_copies(tensor.flatten(1), missing, *packed())
             self._missing.difference_update(missing)
         return tensor
 
@@ -157,6 +156,7 @@ def free_memory(device: torch.device) -> int:
     return 0
 
 
-def _sample(tensor: Tensor) -> Tensor:
-    flat = tensor.detach().view(-1)
-    return flat[:: max(1, flat.numel() // _SAMPLED)]
+def _sample(tensors: Iterable[Tensor]) -> Tensor:
+    """Some values of each in one tensor, a copy: to compare it is to wait for the device once."""
+    flat = [tensor.view(-1) for tensor in tensors]  # gradients are off
+    return torch.cat([values[:: max(1, values.numel() // _SAMPLED)] for values in flat])

@@ -87,4 +87,5 @@ def _magnitude(copies: Tensor, gradients: Tensor | None, generator: torch.Genera
 @register_criterion("random", needs_gradients=False)
 def _random(copies: Tensor, gradients: Tensor | None, generator: torch.Generator) -> Tensor:
     """Uniform noise: what a partition is worth that looks at nothing."""
-    return torch.rand(copies.shape[1:], generator=generator, dtype=torch.float32).to(copies.device)
+    drawn = torch.rand(copies.shape[1:], generator=generator, dtype=torch.float32, device=generator.device)
+    return drawn.to(copies.device)

@@ -72,7 +72,7 @@ def partition(
             f"{config.num_batches}); pass an iterable of keyword dictionaries with labels, for instance a DataLoader."
         )
     groups = mask_groups(model, config.granularity)
-    masks = _choose(model, groups, taken, config, progress)
+    masks = choose_masks(model, groups, taken, config, progress)
     record = config.to_dict() | {"num_samples": _count_samples(taken), "mask_hash": hash_masks(masks)}
     if config.dynamic_ratio < 1:
         _tell_changed_outputs(model, config.static_values)
@@ -143,7 +143,7 @@ def _tell_changed_outputs(model: nn.Module, values: StaticValues) -> None:
         )
 
 
-def _choose(
+def choose_masks(
     model: nn.Module, groups: Sequence[MaskGroup], batches: Sequence[Batch], config: PartitionConfig, progress: bool
 ) -> list[Tensor]:
     """The masks of IMP's last round as bits, over the N elements or U units of each of `groups`."""

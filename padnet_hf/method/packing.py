@@ -13,6 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import FunctionCtx, once_differentiable
 
+from padnet_hf.method.batched import is_batched, merge_at_once, packed_gradients_at_once
+
 
 class Packed(NamedTuple):
     """Copies that share their static elements; without any, `dynamic` alone.
@@ -145,6 +147,8 @@ class _Merge(torch.autograd.Function):
     @staticmethod
     def forward(memory: Tensor | None, *packed: Tensor) -> Tensor:
         dynamic, static = packed[:2]
+        if is_batched(dynamic.device):
+            return merge_at_once(memory, *packed)
         shape = (dynamic.shape[0], dynamic.shape[1] + static.shape[0])
         dense = dynamic.new_empty(shape) if memory is None else memory.view(shape)
         for number, copy in enumerate(unpacked_copies(*packed)):
@@ -158,6 +162,8 @@ class _Merge(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor | None, ...]:
+        if is_batched(grad.device):
+            return None, *packed_gradients_at_once(grad, *ctx.saved_tensors), None, None
         return None, *_packed_gradients(iter(grad), *ctx.saved_tensors), None, None
 
 
@@ -201,6 +207,15 @@ def merge(
     once in the first four.
     """
     return _Merge.apply(memory, dynamic, static, scale_dynamic, scale_static, dynamic_index, static_index)
+
+
+def write_copies(places: Tensor, chosen: Sequence[int], *packed: Tensor) -> None:
+    """Write these copies into their places of (E, N), to be used with gradients off; packed as for `merge`."""
+    if len(chosen) == len(places) and is_batched(places.device):
+        merge_at_once(places, *packed)
+        return
+    for number, copy in zip(chosen, unpacked_copies(*packed, chosen=chosen), strict=True):
+        places[number] = copy
 
 
 def linear_per_copy(

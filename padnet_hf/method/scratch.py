@@ -22,5 +22,5 @@ def scratch(purpose: str, numel: int, dtype: torch.dtype) -> Tensor:
     block = _memory.blocks.get((purpose, dtype))
     if block is None or block.numel() < numel:
         with torch.inference_mode(False):  # what is made in inference mode could not be written to outside of it
-            block = _memory.blocks[purpose, dtype] = torch.empty(numel, dtype=dtype)
+            block = _memory.blocks[purpose, dtype] = torch.empty(numel, dtype=dtype, device="cpu")
     return block[:numel]

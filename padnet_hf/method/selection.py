@@ -8,6 +8,7 @@ import logging
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from padnet_hf.method.packing import positions_of
@@ -23,6 +24,9 @@ _MANY_TIES = 0.01
 _DIGIT_BITS = 16
 _CHUNK = 1 << 18
 """Scores looked at together: what is made of them stays in the processor's cache."""
+
+_CHUNK_ON_DEVICE = 1 << 24
+"""The same on other devices, which are kept busy by so many."""
 
 
 def top_k(scores: Sequence[Tensor], count: int) -> list[Tensor]:
@@ -45,7 +49,7 @@ def top_k(scores: Sequence[Tensor], count: int) -> list[Tensor]:
     _tell_ties(int(histogram[digit]), num_ties, sum(score.numel() for score in scores))
     for score in scores:
         mask = torch.empty_like(score, dtype=torch.bool)
-        for chunk, kept in zip(score.split(_CHUNK), mask.split(_CHUNK), strict=True):
+        for chunk, kept in zip(_chunks(score), _chunks(mask), strict=True):
             ranks = _ranks(chunk)
             torch.gt(ranks, threshold, out=kept)
             ties = positions_of(ranks == threshold)[:num_ties]
@@ -65,6 +69,10 @@ def _tell_ties(equal: int, kept: int, total: int) -> None:
         )
 
 
+def _chunks(scores: Tensor) -> tuple[Tensor, ...]:
+    return scores.split(_CHUNK if scores.device.type == "cpu" else _CHUNK_ON_DEVICE)
+
+
 def _ranks(scores: Tensor) -> Tensor:
     """Scores as integers, int32, in the same order."""
     return scores.abs().view(torch.int32)  # of two zeros one has a sign
@@ -73,7 +81,7 @@ def _ranks(scores: Tensor) -> Tensor:
 def _histogram(scores: Tensor, shift: int, prefix: int) -> Tensor:
     """Histogram (2**16,) int64 of the 16 bits above `shift` of the ranks whose higher bits are those of `prefix`."""
     counts = torch.zeros(1 << _DIGIT_BITS, dtype=torch.int64, device=scores.device)
-    for chunk in scores.split(_CHUNK):
+    for chunk in _chunks(scores):
         ranks = _ranks(chunk)
         if shift == 0:
             ranks = ranks[(ranks >> _DIGIT_BITS) == (prefix >> _DIGIT_BITS)]
@@ -117,14 +125,14 @@ def _select_blocks(scores: Sequence[Tensor], share: float, unit_sizes: Sequence[
     values, sizes = [], []
     for (units, _), unit_size in zip(ranked, unit_sizes, strict=True):
         blocks = units.cpu().split(UNIT_BLOCK)
-        sizes.append(torch.tensor([len(block) * unit_size for block in blocks]))
+        sizes.append(torch.tensor([len(block) * unit_size for block in blocks], device="cpu"))
         values.append(torch.stack([block.double().sum() for block in blocks]) / sizes[-1])
         if share > 0:
             values[-1][0] = torch.inf
     order = torch.cat(values).sort(descending=True, stable=True).indices
-    held = torch.cat([torch.zeros(1, dtype=torch.int64), torch.cat(sizes)[order].cumsum(0)])
+    held = F.pad(torch.cat(sizes)[order].cumsum(0), (1, 0))
     count = int((held - share * held[-1]).abs().argmin())
-    kept = torch.zeros(len(order), dtype=torch.bool)
+    kept = torch.zeros_like(order, dtype=torch.bool)
     chosen = order[: max(count, len(scores)) if share > 0 else count]
     kept[chosen] = True
     if len(chosen):

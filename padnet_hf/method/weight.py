@@ -3,7 +3,7 @@
 Axis letters: E copies, N elements of one copy, U units of one copy, n or d dynamic elements or units.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Self, TypeVar
 
 import torch
@@ -231,7 +231,7 @@ class PADWeight(nn.Module):
         if self.is_fully_dynamic:
             return self.own_dynamic
         kept = self._kept()
-        return self._build(scratch_for) if kept is None else kept.fill(range(self.num_own_copies), self._copies)
+        return self._build(scratch_for) if kept is None else kept.fill(range(self.num_own_copies), self.packed)
 
     def keep_built(self, keep: bool | None = True) -> None:
         """Whether copies once built are kept, in evaluation and with gradients off, at E * N numbers.
@@ -262,10 +262,6 @@ class PADWeight(nn.Module):
         if not self.keeps_built and (self.training or self.mesh is not None or not can_be_kept(tensors)):
             return None
         return BUILT.use(tensors, (self.num_own_copies, *self.shape), always=bool(self.keeps_built))
-
-    def _copies(self, chosen: Sequence[int]) -> Iterator[Tensor]:
-        """These copies (O, I) one after the other, all in the same memory; with gradients off."""
-        return unpacked_copies(*self.packed(), chosen=chosen)
 
     def _build(self, scratch_for: str | None = None) -> Tensor:
         if self.is_static:
@@ -314,9 +310,10 @@ class PADWeight(nn.Module):
             return packed_linear(inputs, self.shape[0], bias, *self.packed())
         chosen = range(self.num_own_copies) if chosen is None else chosen
         if (kept := self._kept()) is not None:
-            return linear_of_some(inputs, kept.fill(chosen, self._copies), bias, chosen)
+            return linear_of_some(inputs, kept.fill(chosen, self.packed), bias, chosen)
         shifts = None if bias is None else map(bias.__getitem__, chosen)
-        return linear_per_copy(inputs, (copy.view(self.shape) for copy in self._copies(chosen)), shifts)
+        copies = unpacked_copies(*self.packed(), chosen=chosen)
+        return linear_per_copy(inputs, (copy.view(self.shape) for copy in copies), shifts)
 
     def packed(self) -> Packed:
         """Its values as element-wise ones, whatever the granularity; without static part if fully dynamic."""

@@ -4,6 +4,7 @@ from functools import partial
 import pytest
 import torch
 
+from benchmarks import fresh
 from benchmarks.device import peak, reset_peak
 from benchmarks.fresh import alternating, each_in_fresh_process, in_fresh_process, seconds_of_program
 
@@ -33,6 +34,11 @@ def test_it_has_as_many_threads_and_hands_on_errors() -> None:
     assert in_fresh_process(torch.get_num_threads) == torch.get_num_threads()
     with pytest.raises(ZeroDivisionError):
         in_fresh_process(divmod, 1, 0)
+
+
+def test_on_a_cuda_device_it_is_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fresh, "device", lambda: torch.device("cuda"))
+    assert in_fresh_process(os.getpid) == os.getpid()
 
 
 def test_rounds_run_every_call_once() -> None:

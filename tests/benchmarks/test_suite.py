@@ -1,11 +1,14 @@
 import json
+import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import torch
 
+import benchmarks.__main__ as command
 from benchmarks import suite, vllm_server
 from benchmarks.__main__ import main
 from benchmarks.comparison import Job, Measured
@@ -103,6 +106,52 @@ def test_results_are_kept_job_by_job_and_a_resumed_run_goes_on(
     assert "not measured" in as_document(sections(tmp_path))
 
 
+def test_when_the_time_is_used_up_nothing_more_is_started_and_what_is_left_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log: list[str] = []
+    monkeypatch.setattr(suite, "bench_named", lambda name: toy_bench(log))
+    clock = iter([0.0, 59.0, 61.0])  # at the start, before the first job, before the second
+    monkeypatch.setattr(time, "monotonic", lambda: next(clock))
+    main(["experts", "--output", str(tmp_path), "--minutes", "1"])
+    assert log == ["first"]
+    told = [line for line in capsys.readouterr().out.splitlines() if line.startswith("left for want of time")]
+    assert told == ["left for want of time: second (5 tokens). `--resume` goes on."]
+    found = json.loads((tmp_path / "experts.json").read_text())
+    assert [comparison["part"] for comparison in found["comparisons"]] == ["first"]
+    monkeypatch.undo()
+    monkeypatch.setattr(suite, "bench_named", lambda name: toy_bench(log))
+    main(["experts", "--output", str(tmp_path), "--resume"])
+    assert log == ["first", "second"]
+    assert "left for want of time" not in capsys.readouterr().out
+
+
+def test_without_a_cuda_device_its_bench_is_refused_unless_quick(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(suite, "device", lambda: torch.device("cpu"))
+    with pytest.raises(SystemExit) as refusal:
+        main(["gpu", "--output", str(tmp_path)])
+    assert refusal.value.code == 2
+    (told,) = (line for line in capsys.readouterr().err.splitlines() if "error:" in line)
+    assert "the bench gpu needs a CUDA device" in told
+    assert "--quick" in told
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("device", "quick", "runs"), [("cpu", [], False), ("cpu", ["--quick"], True), ("cuda", [], True)]
+)
+def test_by_default_every_bench_runs_that_can_be_run_here(
+    device: str, quick: list[str], runs: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(suite, "device", lambda: torch.device(device))
+    monkeypatch.setattr(command, "run_bench", lambda name, options: asked.append(name))
+    main(quick)
+    assert asked == [name for name in BENCHES if name != "gpu" or runs]
+
+
 def test_documents_are_filled_between_their_marks(tmp_path: Path) -> None:
     path = tmp_path / "text.md"
     path.write_text(
@@ -121,7 +170,9 @@ def test_results_of_an_earlier_form_are_not_reported(tmp_path: Path) -> None:
     assert "## experts" not in as_document(sections(tmp_path))
 
 
-@pytest.mark.parametrize("arguments", [["unknown"], ["report", "imp"], ["--clock", "sun"]])
+@pytest.mark.parametrize(
+    "arguments", [["unknown"], ["report", "imp"], ["--clock", "sun"], ["--minutes", "0"], ["--minutes", "nan"]]
+)
 def test_a_wrong_command_line_is_refused(arguments: list[str]) -> None:
     with pytest.raises(SystemExit):
         main(arguments)

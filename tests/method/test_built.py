@@ -68,11 +68,16 @@ def test_copies_are_kept_from_the_second_use_on_and_give_the_same_bits(chosen: l
 
 def test_copies_that_nobody_chooses_are_not_built(monkeypatch: pytest.MonkeyPatch) -> None:
     weight, asked = make(), []
-    copies = weight._copies
-    monkeypatch.setattr(weight, "_copies", lambda chosen: asked.append(list(chosen)) or copies(chosen))
+    write = built.write_copies
+
+    def recorded(places: Tensor, chosen: list[int], *packed: Tensor) -> None:
+        asked.append(chosen)
+        write(places, chosen, *packed)
+
+    monkeypatch.setattr(built, "write_copies", recorded)
     for chosen in ([1], [1], [1], [0, 1], [0, 1], [2, 0]):
         use(weight, chosen)
-    assert asked == [[1], [1], [0], [2]]
+    assert asked == [[1], [0], [2]]  # the first use keeps nothing yet
 
 
 def test_whole_and_single_copies_are_kept_in_one_place() -> None:

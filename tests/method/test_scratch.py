@@ -29,3 +29,8 @@ def test_what_was_first_used_in_inference_mode_can_be_written_to_outside_of_it()
     with torch.inference_mode():
         scratch("inference", 10, torch.float32)
     assert not scratch("inference", 10, torch.float32).fill_(1).is_inference()
+
+
+def test_it_is_cpu_memory_whatever_the_default_device() -> None:
+    with torch.device("meta"):
+        assert scratch("a purpose of its own", 3, torch.float32).device.type == "cpu"
