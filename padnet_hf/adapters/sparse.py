@@ -30,7 +30,7 @@ _KEPT = "kept_"
 _MASKED: WeakIdKeyDictionary = WeakIdKeyDictionary()
 """Parameters whose gradients are masked -> mask (*shape) of the entries that are trained."""
 
-_GRADIENT = Criterion("gradient", lambda copies, gradients, generator: gradients.float().sum(dim=0), True)
+_GRADIENT = Criterion("gradient", lambda weight: weight.gradients.float().sum(dim=0), True)
 
 
 class AdapterSparsity(NamedTuple):

@@ -147,6 +147,8 @@ class PADDynamicConv2d(PADLayer):
         weight, bias, dtype = self.weight, self.bias, inputs.dtype
         is_static = weight.is_static and (bias is None or bias.is_static)
         shares = None if is_static else self.attention(inputs.to(self.attention.score.weight.dtype))
+        if self.usage is not None and shares is not None:
+            self.usage += shares.detach().sum(dim=0)
         if self.pads_apart:
             mode = "constant" if self.padding_mode == "zeros" else self.padding_mode
             inputs = F.pad(inputs, self.edges, mode)

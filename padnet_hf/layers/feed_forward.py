@@ -50,6 +50,8 @@ class PADFeedForward(PADLayer):
         if self.experts.is_static:
             return self.experts.static_network(tokens).view(hidden.shape)
         routing = self.router(tokens)
+        if self.usage is not None:
+            self.usage.index_add_(0, routing.index.flatten(), routing.weights.detach().flatten())
         return self.experts(tokens, routing.index, routing.weights).view(hidden.shape)
 
     def unit_group(self) -> MaskGroup:

@@ -80,8 +80,7 @@ class Units(Candidates):
     """Whole units: their contributions are summed over all their elements, in every weight of the group."""
 
     def reduced(self, weight: PADWeight, contribution: Tensor) -> Tensor:
-        along = contribution.movedim(weight.layout.unit_dim, 0)
-        return along.reshape(weight.layout.unit_blocks, weight.num_candidates("unit"), -1).sum(dim=(0, 2))
+        return weight.layout.per_unit(contribution)
 
     def _selected(self, contributions: Sequence[Tensor], share: float) -> list[Tensor]:
         scores, unit_sizes = [], []

@@ -1,17 +1,17 @@
 """PartitionConfig: everything that decides which parameters become dynamic."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal, Self, get_args
 
 from padnet_hf.errors import PADNetError
-from padnet_hf.method.criteria import criterion_names
+from padnet_hf.method.criteria import criterion_named, criterion_names
 from padnet_hf.method.layout import Granularity
 
 Schedule = Literal["exponential", "linear"]
 Scope = Literal["global", "layer"]
 StaticBranch = Literal["drop", "keep"]
-StaticValues = Literal["mean", "fresh"]
+StaticValues = Literal["mean", "fresh", "fisher", "usage"]
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,9 @@ class PartitionConfig:
             for a dynamic ResNet.
         granularity: "element" (the paper's): any single weight may be dynamic; saves memory and bytes. "unit" (ours):
             whole hidden neurons or output channels; saves multiply-adds too.
-        criterion: "snip" (the paper's), "magnitude", "random" or a name given to `register_criterion`.
+        criterion: "snip" (the paper's), "fisher" (ours), "magnitude", "random" or a name given to `register_criterion`.
+            None: "snip" while all copies are equal, as after upcycling, and "fisher" where they differ, as after
+            training.
         num_rounds: T, rounds of scoring and selecting; the dynamic share falls towards kappa from round to round (3 is
             ours).
         schedule: "exponential" (the paper's): kappa ** (t / T) after round t. "linear": 1 - (1 - kappa) * t / T.
@@ -32,8 +34,11 @@ class PartitionConfig:
         static_branch: what an element already static counts for in later rounds. "drop" (the paper's): nothing.
             "keep": the static value it would get.
         static_values: what a static value begins with. "mean" (ours; the paper leaves it open): the mean of the copies.
+            "fisher" (ours, after Matena and Raffel 2022): the mean, in which a unit of a copy counts for the sum of
+            its squared gradients. "usage": a copy counts for how often, and with what weight, the batches used it.
             "fresh", for models of which nothing is trained yet: a draw of the model's own initialisation, the first
             copy's, which nothing else keeps. The mean of E draws would have a deviation smaller by the root of E.
+            None: "fisher" where copies differ and the criterion looks at batches, "mean" elsewhere.
         num_batches: batches scored in every round (the same ones); with several processes, on each process (8 is ours).
         seed: of everything random: the criterion "random", and the choice of calibration batches where the caller
             draws them with it.
@@ -41,12 +46,12 @@ class PartitionConfig:
 
     dynamic_ratio: float = 0.5
     granularity: Granularity = "element"
-    criterion: str = "snip"
+    criterion: str | None = None
     num_rounds: int = 3
     schedule: Schedule = "exponential"
     scope: Scope = "global"
     static_branch: StaticBranch = "drop"
-    static_values: StaticValues = "mean"
+    static_values: StaticValues | None = None
     num_batches: int = 8
     seed: int = 42
 
@@ -65,8 +70,8 @@ class PartitionConfig:
             ("static_branch", get_args(StaticBranch)),
             ("static_values", get_args(StaticValues)),
         ):
-            value = getattr(self, name)
-            if value not in choices:
+            value, may_be_none = getattr(self, name), name in ("criterion", "static_values")
+            if value not in choices and not (value is None and may_be_none):
                 raise PADNetError(f"{name} is {value!r}, but must be one of {', '.join(map(repr, choices))}.")
         for name, lowest in (("num_rounds", 1), ("num_batches", 1), ("seed", 0)):
             value = getattr(self, name)
@@ -80,6 +85,14 @@ class PartitionConfig:
         A language model's scope is "layer": stock architectures have experts of the same size in all layers.
         """
         return cls(**{**getattr(model, "partition_defaults", {}), **given})
+
+    def resolved(self, copies_differ: bool) -> Self:
+        """The same with nothing left to decide, for a model whose copies are all equal or not."""
+        criterion = self.criterion or ("fisher" if copies_differ else "snip")
+        weighted = copies_differ and criterion_named(criterion).needs_gradients and 0 < self.dynamic_ratio < 1
+        return replace(
+            self, criterion=criterion, static_values=self.static_values or ("fisher" if weighted else "mean")
+        )
 
     def share_after(self, round_number: int) -> float:
         """Share of all candidates that is still dynamic after round t = 1..T (DESIGN: exactly kappa after the last)."""

@@ -9,9 +9,9 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from padnet_hf.method.config import StaticValues
 from padnet_hf.method.layout import Granularity
-from padnet_hf.method.packing import first_of_copies, mean_over_copies, pack_mask, positions_of
+from padnet_hf.method.packing import pack_mask, positions_of
+from padnet_hf.method.static_values import StaticValue, mean_of
 from padnet_hf.method.trial import copies_are_equal
 from padnet_hf.method.weight import PADWeight, WeightState
 
@@ -19,27 +19,22 @@ Convert = Callable[[PADWeight, Tensor, Granularity], None]
 """Makes candidates of a weight outside a mask, (N,) or (U,) bool, static."""
 
 
-STATIC_VALUES: dict[StaticValues, Callable[[Tensor], Tensor]] = {"mean": mean_over_copies, "fresh": first_of_copies}
-"""What becomes of copies (E, ...) that get static, (...)."""
-
-
 def partitioned_state(
-    weight: PADWeight, mask: Tensor, granularity: Granularity, static_values: StaticValues = "mean"
+    weight: PADWeight, mask: Tensor, granularity: Granularity, static_value: StaticValue = mean_of
 ) -> WeightState:
     """The tensors of a fully dynamic weight when only candidates under `mask`, (N,) or (U,) bool, are dynamic."""
-    static = STATIC_VALUES[static_values]
     count, total, layout = int(mask.sum()), mask.numel(), weight.layout
     copies = weight.dynamic.detach()
-    differing = copies[:1] if copies_are_equal(copies) else copies  # of equal ones the first says all
     if count == total:
         return {"dynamic": copies}
+    static = copies[0] if copies_are_equal(copies) else static_value(weight)
     if count == 0:
-        return {"static": static(differing)}
+        return {"static": static.clone()}
     copies, dim, along = layout.places(copies, mask, granularity)
-    differing, _, _ = layout.places(differing, mask, granularity)
+    static, _, _ = layout.places(static.unsqueeze(0), mask, granularity)
     state = {
         "dynamic": copies.index_select(dim, positions_of(along)),
-        "static": static(differing.index_select(dim, positions_of(~along))),
+        "static": static.index_select(dim, positions_of(~along))[0],
         "phi": copies.new_zeros(1),
     }
     if granularity == "element" or layout.ordered:
@@ -63,7 +58,7 @@ def _unpartitioned(weight: PADWeight, mask: Tensor) -> Tensor:
 
 
 @contextmanager
-def undone_on_error(static_values: StaticValues = "mean") -> Iterator[Convert]:
+def undone_on_error(static_value: StaticValue = mean_of) -> Iterator[Convert]:
     """Gives what makes a weight compact; after an error or an interrupt all weights hold the parameters they had.
 
     The memory of a weight is let go before the next one is converted, so the old and the new model never exist together
@@ -74,7 +69,7 @@ def undone_on_error(static_values: StaticValues = "mean") -> Iterator[Convert]:
 
     def convert(weight: PADWeight, mask: Tensor, granularity: Granularity) -> None:
         original = weight.dynamic
-        state = partitioned_state(weight, mask, granularity, static_values)
+        state = partitioned_state(weight, mask, granularity, static_value)
         converted.append((weight, original, weight.granularity, mask))
         weight.become(state, granularity)
         if copies_are_equal(original.detach()):

@@ -11,7 +11,7 @@ from tqdm.auto import tqdm
 from padnet_hf.errors import PADNetError
 from padnet_hf.method.candidates import candidates
 from padnet_hf.method.config import PartitionConfig, StaticValues
-from padnet_hf.method.conversion import STATIC_VALUES, undone_on_error
+from padnet_hf.method.conversion import undone_on_error
 from padnet_hf.method.criteria import criterion_named
 from padnet_hf.method.layer import (
     MaskGroup,
@@ -27,10 +27,19 @@ from padnet_hf.method.processes import failing_together, from_all
 from padnet_hf.method.report import PartitionReport, report
 from padnet_hf.method.scoring import Batch, no_trace, score_parameters, take
 from padnet_hf.method.shards import is_sharded
+from padnet_hf.method.static_values import StaticValue, mean_of, unweighted, weighted
 from padnet_hf.method.trial import copies_are_equal, relatedness, trials
 from padnet_hf.method.work import count_work
 
 logger = logging.getLogger(__name__)
+
+_IN_WORDS = {
+    "mean": "their mean",
+    "fresh": "the first of them",
+    "fisher": "their mean, weighted by squared gradients",
+    "usage": "their mean, weighted by how much each was used",
+}
+"""Names of static values."""
 
 
 @torch.inference_mode(False)  # scores are gradients, and the model is trained afterwards
@@ -61,22 +70,26 @@ def partition(
         PADNetError: no PAD layers, partitioned already, parameters sharded (tensor or expert parallelism, FSDP2), no
             batches, a batch without or with a non-finite loss.
     """
-    config = config or PartitionConfig.for_model(model)
     _check_model(model)
-    needs_batches = criterion_named(config.criterion).needs_gradients and 0 < config.dynamic_ratio < 1
+    copies_differ = not all(copies_are_equal(weight.dynamic) for weight in pad_weights(model).values())
+    config = (config or PartitionConfig.for_model(model)).resolved(copies_differ)
+    weighs = copies_differ and config.static_values in ("fisher", "usage") and config.dynamic_ratio < 1
+    needs_batches = weighs or (criterion_named(config.criterion).needs_gradients and 0 < config.dynamic_ratio < 1)
     with failing_together():
         taken = take(batches, config.num_batches) if needs_batches else []
     if needs_batches and not any(from_all(len(taken))):
         raise PADNetError(
-            "there are no calibration batches, but this criterion needs at least 1 (num_batches is "
-            f"{config.num_batches}); pass an iterable of keyword dictionaries with labels, for instance a DataLoader."
+            f"there are no calibration batches, but the criterion {config.criterion!r} with static values "
+            f"{config.static_values!r} needs at least 1 (num_batches is {config.num_batches}); pass an iterable of "
+            "keyword dictionaries with labels, for instance a DataLoader."
         )
     groups = mask_groups(model, config.granularity)
-    masks = choose_masks(model, groups, taken, config, progress)
+    static = _weigh_copies(model, taken, config, progress) if weighs else unweighted(config.static_values)
+    masks = choose_masks(model, groups, taken, config, progress, static)
     record = config.to_dict() | {"num_samples": _count_samples(taken), "mask_hash": hash_masks(masks)}
     if config.dynamic_ratio < 1:
         _tell_changed_outputs(model, config.static_values)
-    with undone_on_error(config.static_values) as convert:
+    with undone_on_error(static) as convert:
         for group, bits in zip(groups, masks, strict=True):
             mask = unpack_mask(bits, group.weights[0].num_candidates(config.granularity))
             for weight in group.weights:
@@ -131,7 +144,7 @@ def _tell_changed_outputs(model: nn.Module, values: StaticValues) -> None:
             "The copies of this model differ, by %.2g %% of their energy. Where they become static they are replaced "
             "by %s, so its outputs change: train on afterwards.",
             100 * relatedness(weights),
-            {"mean": "their mean", "fresh": "the first of them"}[values],
+            _IN_WORDS[values],
         )
     weighted = [name for name, layer in pad_layers(model).items() if not layer.mixes_to_one()]
     if weighted:
@@ -143,8 +156,21 @@ def _tell_changed_outputs(model: nn.Module, values: StaticValues) -> None:
         )
 
 
+def _weigh_copies(model: nn.Module, batches: Sequence[Batch], config: PartitionConfig, progress: bool) -> StaticValue:
+    """The static values for which the batches have to be run."""
+    parameters = [weight.dynamic for weight in pad_weights(model).values()]
+    bar = tqdm(total=len(batches), desc="weigh copies", unit="batch", disable=not progress)
+    with bar, no_trace(model, parameters):
+        return weighted(config.static_values, model, batches, bar.update)
+
+
 def choose_masks(
-    model: nn.Module, groups: Sequence[MaskGroup], batches: Sequence[Batch], config: PartitionConfig, progress: bool
+    model: nn.Module,
+    groups: Sequence[MaskGroup],
+    batches: Sequence[Batch],
+    config: PartitionConfig,
+    progress: bool,
+    static: StaticValue = mean_of,
 ) -> list[Tensor]:
     """The masks of IMP's last round as bits, over the N elements or U units of each of `groups`."""
     remaining = candidates(groups, config)
@@ -155,17 +181,19 @@ def choose_masks(
     steps = config.num_rounds * max(len(batches), 1)
     bar = tqdm(total=steps, desc="partition", unit="batch", disable=not progress)
     scored = [weight.dynamic for weight in remaining.weights]
-    static = STATIC_VALUES[config.static_values]
 
     def reduce(number: int, contribution: Tensor) -> Tensor:
         return remaining.reduced(remaining.weights[number], contribution)
 
     with bar, no_trace(model, scored), trials(remaining.weights, config.granularity) as by_weight:
         for number in range(1, config.num_rounds + 1):
-            remaining.select(
-                score_parameters(model, scored, batches, criterion, generator, reduce=reduce, on_batch=bar.update),
-                config.share_after(number),
+            contributions = score_parameters(
+                *(model, scored, batches, criterion, generator),
+                static=lambda number, _: static(remaining.weights[number]),
+                reduce=reduce,
+                on_batch=bar.update,
             )
+            remaining.select(contributions, config.share_after(number))
             if number < config.num_rounds:
                 for weight, trial in by_weight.items():
                     trial.apply(remaining.mask_of(weight), config.static_branch, static)

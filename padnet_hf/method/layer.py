@@ -38,9 +38,11 @@ class PADLayer(nn.Module, ABC):
     Attributes:
         work_per: what multiply-adds are counted for, "token" or "image".
         routing_is_idle: whether nothing is dynamic, so that what routes is not trained.
+        usage: (E,) float32 while it is counted: the sum over inputs of what each copy was mixed with.
     """
 
     work_per: ClassVar[str] = "token"
+    usage: Tensor | None = None
 
     def __init__(self) -> None:
         super().__init__()

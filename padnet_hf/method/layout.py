@@ -99,10 +99,24 @@ class Layout:
         has_units = self.unit_dim is not None and len(dynamic) == 1 + len(self.shape)
         return dynamic[1 + self.unit_dim] // self.unit_blocks if has_units else -1
 
+    @property
+    def num_unit_values(self) -> int:
+        """How many numbers say something of every unit: U, or the rows of a weight that has no units."""
+        return self.shape[self.unit_dim or 0] // self.unit_blocks
+
+    def per_unit(self, values: Tensor) -> Tensor:
+        """Values (*shape) -> their sums over each unit's elements, (U,), or over rows where there are no units."""
+        along = values.movedim(self.unit_dim or 0, 0)
+        return along.reshape(self.unit_blocks, self.num_unit_values, -1).sum(dim=(0, 2))
+
+    def along_units(self, values: Tensor) -> Tensor:
+        """One value per unit, (U,), or one for all, (1,), -> the same, broadcast to (*shape)."""
+        sizes = [-1 if dim == (self.unit_dim or 0) else 1 for dim in range(len(self.shape))]
+        return (values if len(values) == 1 else values.repeat(self.unit_blocks)).view(sizes)
+
     def over_elements(self, values: Tensor) -> Tensor:
         """One value per unit, (U,), -> the same for each of the unit's elements, (N,)."""
-        sizes = [-1 if dim == self.unit_dim else 1 for dim in range(len(self.shape))]
-        return values.repeat(self.unit_blocks).view(sizes).expand(self.shape).flatten()
+        return self.along_units(values).expand(self.shape).flatten()
 
     def places(self, copies: Tensor, mask: Tensor, granularity: Granularity) -> tuple[Tensor, int, Tensor]:
         """Where the candidates of copies (E, *shape) lie: a view of them, its dimension, and `mask` along it.

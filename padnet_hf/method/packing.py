@@ -85,6 +85,19 @@ def mean_over_copies(copies: Tensor) -> Tensor:
     return torch.where(equal, copies[0], copies.mean(dim=0))
 
 
+def weighted_mean(copies: Tensor, shares: Iterable[Tensor]) -> Tensor:
+    """Copies (E, ...) -> their mean (...), each times its share (broadcast to (...)), which sum to one.
+
+    Copies that are all equal keep their exact value.
+    """
+    precision = torch.promote_types(copies.dtype, torch.float32)
+    equal, mean = torch.ones_like(copies[0], dtype=torch.bool), torch.zeros_like(copies[0], dtype=precision)
+    for copy, share in zip(copies, shares, strict=True):
+        equal &= copy == copies[0]
+        mean.addcmul_(copy.to(precision), share.to(precision))
+    return torch.where(equal, copies[0], mean.to(copies.dtype))
+
+
 def unpacked_copies(
     dynamic: Tensor,
     static: Tensor,

@@ -9,6 +9,7 @@ import math
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from padnet_hf.errors import PADNetError
-from padnet_hf.method.criteria import Criterion
+from padnet_hf.method.criteria import Criterion, Scored
+from padnet_hf.method.packing import mean_over_copies
 from padnet_hf.method.processes import failing_together, sum_in_place
 
 Batch = Mapping[str, Any]
@@ -86,20 +88,27 @@ def score_parameters(
     generator: torch.Generator,
     *,
     as_copies: Callable[[Tensor], Tensor] = lambda tensor: tensor,
+    static: Callable[[int, Tensor], Tensor] = lambda number, copies: mean_over_copies(copies),
     reduce: Callable[[int, Tensor], Tensor] = lambda number, contribution: contribution,
     on_batch: Callable[[], object] = lambda: None,
 ) -> list[Tensor]:
     """Signed contributions per parameter, float32, summed over batches and over all processes.
 
-    `as_copies` makes (E, *shape) of a parameter and of its gradient, if they are not that already. `reduce` makes of
-    the contributions (*shape) of one batch to the parameter of this number those of its candidates, of any shape. Call
-    inside `no_trace`. Raises PADNetError if a batch gives no loss, or one that is not finite, and if the criterion's
-    scores are of another shape, or not finite.
+    `as_copies` makes (E, *shape) of a parameter and of its gradient, if they are not that already. `static` gives the
+    static values (*shape) of the parameter of this number, which has these copies. `reduce` makes of the contributions
+    (*shape) of one batch to the parameter of this number those of its candidates, of any shape. Call inside `no_trace`.
+    Raises PADNetError if a batch gives no loss, or one that is not finite, and if the criterion's scores are of another
+    shape, or not finite.
     """
+
+    def score_of(number: int, gradients: Tensor | None) -> Tensor:
+        copies = as_copies(parameters[number].detach())
+        return _score(criterion, Scored(copies, gradients, generator, partial(static, number, copies)))
+
     if not criterion.needs_gradients:
         totals = []
-        for number, parameter in enumerate(parameters):  # each reduced before the next one takes memory
-            score = _score(criterion, as_copies(parameter.detach()), None, generator)
+        for number in range(len(parameters)):  # each reduced before the next one takes memory
+            score = score_of(number, None)
             if not _are_finite([score]):
                 raise PADNetError(
                     f"scores of the criterion {criterion.name!r} are not finite: are all weights? Load the model "
@@ -111,20 +120,11 @@ def score_parameters(
     # One parameter after the other: a process without batches needs its zeros in the candidates' shape too.
     totals = {p: reduce(n, torch.zeros(as_copies(p).shape[1:], device=p.device)) for p, n in numbers.items()}
 
-    def reduce_over_copies(parameter: Tensor) -> None:
-        contribution = _score(criterion, as_copies(parameter.detach()), as_copies(parameter.grad), generator)
-        parameter.grad = None
-        totals[parameter] += reduce(numbers[parameter], contribution)
+    def add(parameter: Tensor) -> None:
+        number = numbers[parameter]
+        totals[parameter] += reduce(number, score_of(number, as_copies(parameter.grad)))
 
-    hooks = [parameter.register_post_accumulate_grad_hook(reduce_over_copies) for parameter in totals]
-    try:
-        with failing_together(), torch.enable_grad():
-            for index, batch in enumerate(batches):
-                _loss(model, batch, index).backward()
-                on_batch()
-    finally:
-        for hook in hooks:
-            hook.remove()
+    each_gradient(model, parameters, batches, add, on_batch)
     scores = list(totals.values())
     sum_in_place(scores)
     if not _are_finite(scores):
@@ -135,9 +135,46 @@ def score_parameters(
     return scores
 
 
-def _score(criterion: Criterion, copies: Tensor, gradients: Tensor | None, generator: torch.Generator) -> Tensor:
-    """What the criterion says of these copies, (*shape) float32."""
-    score = criterion.score(copies, gradients, generator)
+def each_gradient(
+    model: nn.Module,
+    parameters: Iterable[nn.Parameter],
+    batches: Iterable[Batch],
+    take: Callable[[nn.Parameter], None],
+    on_batch: Callable[[], object] = lambda: None,
+) -> None:
+    """Run the batches, and call `take` with each parameter as soon as its gradient is complete; it is dropped then.
+
+    Call inside `no_trace`. Raises PADNetError if a batch gives no loss, or one that is not finite.
+    """
+
+    def take_and_drop(parameter: nn.Parameter) -> None:
+        take(parameter)
+        parameter.grad = None
+
+    hooks = [parameter.register_post_accumulate_grad_hook(take_and_drop) for parameter in parameters]
+    try:
+        with failing_together(), torch.enable_grad():
+            run_batches(model, batches, on_batch, Tensor.backward)
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def run_batches(
+    model: nn.Module,
+    batches: Iterable[Batch],
+    on_batch: Callable[[], object] = lambda: None,
+    use: Callable[[Tensor], object] = lambda loss: None,
+) -> None:
+    """Run the batches, and call `use` with each loss. Raises PADNetError as `each_gradient` does."""
+    for index, batch in enumerate(batches):
+        use(_loss(model, batch, index))
+        on_batch()
+
+
+def _score(criterion: Criterion, weight: Scored) -> Tensor:
+    """What the criterion says of a weight, (*shape) float32."""
+    score, copies = criterion.score(weight), weight.copies
     if not isinstance(score, Tensor) or score.shape != copies.shape[1:] or score.is_complex():
         what = f"{score.dtype} of shape {tuple(score.shape)}" if isinstance(score, Tensor) else type(score).__name__
         raise PADNetError(

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from padnet_hf.method.layout import Granularity
 from padnet_hf.method.packing import mean_over_copies, pack_mask, positions_of, unpack_mask
+from padnet_hf.method.static_values import mean_of
 from padnet_hf.method.weight import PADWeight
 
 
@@ -45,10 +46,10 @@ class MaskTrial:
         self._taken: list[tuple[Tensor, list[Tensor]]] = []
         """Which candidates became static, as bits, and their values, (1, ...) for each group of equal copies."""
 
-    def apply(self, mask: Tensor, branch: str, value: Callable[[Tensor], Tensor] = mean_over_copies) -> None:
+    def apply(self, mask: Tensor, branch: str, value: Callable[[PADWeight], Tensor] = mean_of) -> None:
         """Show what candidates outside `mask` do once static: nothing ("drop"), or have their value ("keep").
 
-        mask: (N,) or (U,) bool; dynamic only where the one before it was.
+        mask: (N,) or (U,) bool; dynamic only where the one before it was. value: gives the weight's static values.
         """
         if branch == "keep" and self._equal:
             return
@@ -58,7 +59,10 @@ class MaskTrial:
         groups, dim, positions = self._places(new)
         held = [copies[:1].index_select(dim, positions) for copies in groups]
         self._taken.append((pack_mask(new), held))
-        shown = value(torch.cat(held)) if branch == "keep" else torch.zeros_like(held[0][0])
+        shown = torch.zeros_like(held[0][0])
+        if branch == "keep":
+            places, _, _ = self._weight.layout.places(value(self._weight).unsqueeze(0), mask, self._granularity)
+            shown = places.index_select(dim, positions)[0]
         for copies in groups:
             copies.index_copy_(dim, positions, shown.expand(len(copies), *shown.shape))
 

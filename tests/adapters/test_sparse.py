@@ -11,6 +11,7 @@ from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
 from padnet_hf import PADNetError, register_criterion, restore_masks, sparsify_adapter
 from padnet_hf.adapters.sparse import AdapterSparsity, trained_parameters
+from padnet_hf.method.criteria import Scored
 from tests.adapters.conftest import logits, move, train
 from tests.hub.cases import make_dense
 
@@ -121,8 +122,8 @@ def test_magnitude_keeps_the_largest_entries_of_a(adapt: Adapt, data: Data) -> N
 
 def test_a_criterion_of_ones_own_is_taken(adapt: Adapt, data: Data) -> None:
     @register_criterion("last entries first", needs_gradients=False)
-    def last(copies: Tensor, gradients: Tensor | None, generator: torch.Generator) -> Tensor:
-        return torch.arange(copies[0].numel(), dtype=torch.float32).view(copies.shape[1:])
+    def last(weight: Scored) -> Tensor:
+        return torch.arange(weight.copies[0].numel(), dtype=torch.float32).view(weight.copies.shape[1:])
 
     adapted = adapt(make_dense("bert"))
     sparsify_adapter(adapted, [data], sparsity=0.5, criterion="last entries first")

@@ -28,7 +28,7 @@ def test_a_model_may_have_defaults_of_its_own_and_what_is_given_wins() -> None:
     [
         *(("dynamic_ratio", value, r"from 0 .* to 1") for value in (-0.1, 1.1, math.nan, math.inf, True, "0.5", None)),
         *(("granularity", value, "'element', 'unit'") for value in ("row", None, ["element"])),
-        *(("criterion", value, "'snip', 'magnitude', 'random'") for value in ("taylor", None)),
+        *(("criterion", value, "'snip', 'fisher', 'magnitude', 'random'") for value in ("taylor", 1)),
         *(("schedule", value, "'exponential', 'linear'") for value in ("cosine", None)),
         *(("scope", value, "'global', 'layer'") for value in ("model", None)),
         *(("static_branch", value, "'drop', 'keep'") for value in ("mean", None)),

@@ -4,6 +4,7 @@ from torch import Tensor
 
 from padnet_hf.method.conversion import undone_on_error
 from padnet_hf.method.layout import Granularity
+from padnet_hf.method.static_values import first_of
 from padnet_hf.method.weight import PADWeight
 
 MASKS = {"all": [True] * 6, "none": [False] * 6, "some": [False, True, True, False, True, False]}
@@ -66,7 +67,7 @@ def test_fresh_static_values_are_those_of_one_copy_and_in_memory_of_their_own(
 ) -> None:
     weight, chosen = _weight(False), _mask(mask, granularity)
     copies = weight.dynamic.detach().clone()
-    with undone_on_error("fresh") as convert:
+    with undone_on_error(first_of) as convert:
         convert(weight, chosen, granularity)
     static = ~(chosen if granularity == "element" else chosen.repeat_interleave(2))
     assert torch.equal(weight.static.flatten(), copies[0].flatten()[static])

@@ -16,7 +16,7 @@ from padnet_hf.method.config import PartitionConfig
 from padnet_hf.method.imp import partition
 from padnet_hf.method.layer import pad_weights
 from padnet_hf.method.report import PartitionReport
-from tests.method.reference_imp import reference_masks
+from tests.method.reference_imp import reference_masks, reference_static_values
 from tests.method.toy import ToyModel, toy_batches
 
 NUM_ELEMENTS = sum(2 * 4 * inner + inner + 4 for inner in (24, 40))
@@ -42,10 +42,19 @@ def _same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
 @pytest.mark.parametrize("schedule", ["exponential", "linear"])
 @pytest.mark.parametrize("static_branch", ["drop", "keep"])
 @pytest.mark.parametrize("num_rounds", [1, 3])
+@pytest.mark.parametrize(("criterion", "static_values"), [("snip", "mean"), (None, None), ("snip", "fisher")])
 def test_the_partition_is_the_one_of_a_slow_dense_reference(
-    granularity: str, scope: str, schedule: str, static_branch: str, num_rounds: int
+    granularity: str,
+    scope: str,
+    schedule: str,
+    static_branch: str,
+    num_rounds: int,
+    criterion: str | None,
+    static_values: str | None,
 ) -> None:
     config = PartitionConfig(
+        criterion=criterion,
+        static_values=static_values,
         dynamic_ratio=0.4,
         granularity=granularity,
         scope=scope,
@@ -55,16 +64,20 @@ def test_the_partition_is_the_one_of_a_slow_dense_reference(
     )
     model, batches = ToyModel(), toy_batches(3)
     theta = {name: weight.dynamic.detach().clone() for name, weight in pad_weights(model).items()}
-    masks = reference_masks(model, batches, config)
+    static = {name: values.mean(dim=0) for name, values in theta.items()}
+    if static_values != "mean":
+        static = reference_static_values(model, batches)
+    masks = reference_masks(model, batches, config.resolved(copies_differ=True), static)
     partition(model, batches, config, progress=False)
     for name, weight in pad_weights(model).items():
         mask = masks[name]
         if weight.is_fully_dynamic:
             assert mask.all()
             continue
-        assert 0 < mask.sum() < mask.numel()
-        assert torch.equal(weight.dynamic.flatten(1), theta[name][:, mask])
-        torch.testing.assert_close(weight.static.flatten(), theta[name][:, ~mask].mean(dim=0))
+        assert int(mask.sum()) == weight.num_dynamic_elements < mask.numel()
+        if not weight.is_static:
+            assert torch.equal(weight.dynamic.flatten(1), theta[name][:, mask])
+        torch.testing.assert_close(weight.static.flatten(), static[name][~mask], rtol=1e-5, atol=1e-6)
 
 
 def test_rounds_schedules_and_static_branches_choose_differently() -> None:
@@ -162,7 +175,10 @@ def test_the_record_says_how_the_mask_came_about() -> None:
     config = PartitionConfig(num_batches=2, dynamic_ratio=0.3, seed=5)
     record = partition(ToyModel(), toy_batches(3), config, progress=False).record
     assert json.loads(json.dumps(record)) == record
-    assert record == config.to_dict() | {"num_samples": 2 + 3, "mask_hash": record["mask_hash"]}
+    assert record == config.resolved(copies_differ=True).to_dict() | {
+        "num_samples": 2 + 3,
+        "mask_hash": record["mask_hash"],
+    }
     assert len(bytes.fromhex(record["mask_hash"])) == 32
 
 
@@ -184,7 +200,7 @@ def test_only_the_first_batches_are_drawn_and_every_round_uses_the_same() -> Non
             drawn.append(len(batch["labels"]))
             yield batch
 
-    _partition(model, endless(), num_batches=2, num_rounds=3)
+    _partition(model, endless(), num_batches=2, num_rounds=3, static_values="mean")
     assert drawn == [2, 3]
     assert len(model.seen.training) == 3 * 2
 
@@ -274,9 +290,9 @@ def test_a_registered_criterion_chooses(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(criteria, "_CRITERIA", dict(criteria._CRITERIA))
 
     @criteria.register_criterion("gradient size")
-    def gradient_size(copies: Tensor, gradients: Tensor | None, generator: torch.Generator) -> Tensor:
-        assert copies.shape == gradients.shape
-        return gradients.float().abs().sum(dim=0)
+    def gradient_size(weight: criteria.Scored) -> Tensor:
+        assert weight.copies.shape == weight.gradients.shape
+        return weight.gradients.float().abs().sum(dim=0)
 
     model, batches = ToyModel(), toy_batches(1)
     reference = copy.deepcopy(model).eval()
@@ -297,7 +313,7 @@ def _partition_on_rank(rank: int, folder: str) -> None:
         results = {}
         for granularity in ("element", "unit"):
             model = ToyModel()
-            record = _partition(model, toy_batches(4)[rank::2], granularity=granularity).record
+            record = _partition(model, toy_batches(4)[rank::2], granularity=granularity, static_values="mean").record
             results[granularity] = (model.state_dict(), record)
         torch.save(results, Path(folder) / f"rank{rank}.pt")
     finally:
@@ -310,7 +326,7 @@ def test_two_processes_choose_what_one_does(tmp_path: Path) -> None:
     ranks = [torch.load(tmp_path / f"rank{rank}.pt") for rank in range(2)]
     for granularity in ("element", "unit"):
         model, half = ToyModel(), ToyModel()
-        record = _partition(model, toy_batches(4), granularity=granularity).record
+        record = _partition(model, toy_batches(4), granularity=granularity, static_values="mean").record
         for results in ranks:
             state, its_record = results[granularity]
             assert _same(state, _state(model))

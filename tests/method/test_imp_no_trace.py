@@ -86,7 +86,7 @@ def test_success_leaves_no_trace_but_the_partition() -> None:
     model = _model_in_mixed_state()
     trace = _Trace(model)
     _partition(model, toy_batches(2))
-    assert model.seen.training == [False] * 6
+    assert model.seen.training == [False] * 2 * (1 + 3)  # copies are weighed, and three rounds
     trace.check(model, replaced=lambda name: ".experts." in name)
 
 

@@ -14,7 +14,7 @@ from torch.nn.utils import parametrize
 from padnet_hf.errors import PADNetError
 from padnet_hf.method import criteria
 from padnet_hf.method.config import PartitionConfig
-from padnet_hf.method.criteria import register_criterion
+from padnet_hf.method.criteria import Scored, register_criterion
 from padnet_hf.method.imp import partition
 from padnet_hf.method.layer import pad_layers, pad_weights
 from padnet_hf.method.trial import relatedness
@@ -110,10 +110,10 @@ def test_ties_that_decide_are_told(granularity: str, expected: float, caplog: py
 @pytest.mark.parametrize(
     ("score", "message"),
     [
-        (lambda copies, gradients, generator: copies.sum(), r"gave torch.float64 of shape \(\) for copies of"),
-        (lambda copies, gradients, generator: copies, r"gave torch.float64 of shape \(3, .*must give one real number"),
-        (lambda copies, gradients, generator: [1.0], "gave list for copies of"),
-        (lambda copies, gradients, generator: copies[0] * torch.nan, "'mine' are not finite"),
+        (lambda weight: weight.copies.sum(), r"gave torch.float64 of shape \(\) for copies of"),
+        (lambda weight: weight.copies, r"gave torch.float64 of shape \(3, .*must give one real number"),
+        (lambda weight: [1.0], "gave list for copies of"),
+        (lambda weight: weight.copies[0] * torch.nan, "'mine' are not finite"),
     ],
 )
 @pytest.mark.parametrize("needs_gradients", [False, True])
@@ -133,8 +133,8 @@ def test_a_criterion_may_give_numbers_of_any_kind(
     monkeypatch.setattr(criteria, "_CRITERIA", dict(criteria._CRITERIA))
 
     @register_criterion("mine", needs_gradients=needs_gradients)
-    def mine(copies: Tensor, gradients: Tensor | None, generator: torch.Generator) -> Tensor:
-        return torch.arange(copies[0].numel()).view(copies.shape[1:]).to(dtype)
+    def mine(weight: Scored) -> Tensor:
+        return torch.arange(weight.copies[0].numel()).view(weight.copies.shape[1:]).to(dtype)
 
     model = ToyModel()
     _partition(model, criterion="mine", scope="layer", num_rounds=1)

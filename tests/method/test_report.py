@@ -77,7 +77,7 @@ def test_a_static_model_is_dense_but_for_its_routers() -> None:
 @pytest.mark.parametrize("kappa", [0.1, 0.5, 0.9])
 def test_element_partition_takes_the_bytes_of_the_formula(kappa: float) -> None:
     model = ToyModel(dtype=torch.float32)
-    sizes = partition(model, toy_batches(1, torch.float32), PartitionConfig(dynamic_ratio=kappa), progress=False)
+    sizes = partition(model, toy_batches(1, torch.float32), PartitionConfig(kappa, criterion="snip"), progress=False)
     total = sum(ELEMENTS.values())
     dynamic = round(kappa * total)
     weights = [weight for layer in sizes.layers for weight in layer.weights.values()]

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from padnet_hf import PartitionConfig, partition, register_criterion
+from padnet_hf.method.criteria import Scored
 from padnet_hf.models.known import KNOWN
 from padnet_hf.models.pad_config import PADConfigMixin
 from padnet_hf.models.registry import family_of
@@ -67,13 +68,13 @@ _COPIES = {"experts": {"num_experts": 4, "router_init_std": 0.5}, "kernels": {}}
 
 
 @register_criterion("first", needs_gradients=False)
-def first(copies: Tensor, gradients: Tensor | None, generator: torch.Generator) -> Tensor:
+def first(weight: Scored) -> Tensor:
     """Every element counts the same, and ties go to the lower position.
 
     So the masks are those that a new model of a partitioned configuration begins with, and their hash in the
     configuration is true of it: the suite makes new models from configurations, saves and loads them.
     """
-    return torch.ones_like(copies[0])
+    return torch.ones_like(weight.copies[0])
 
 
 def tiny_config(dense: str, form: str) -> PADConfigMixin:
