@@ -13,6 +13,7 @@ from padnet_hf.jobs.lora_options import LoraOptions
 from padnet_hf.jobs.networks import experts_options
 from padnet_hf.jobs.partition_options import partition_config, partition_options
 from padnet_hf.jobs.run_request import recorded_options as recorded
+from padnet_hf.method.config import StaticValues
 
 TRAINING_DEFAULTS = {
     "logging_steps": 50,
@@ -65,8 +66,9 @@ class PADArguments(ExpertOptions):
 
     use_moe: bool = option("Train a fully dynamic network (mixture of experts).", False)
     imp_scope: Literal["global", "layer"] | None = option("Share reached over all layers or in each (layer).")
-    imp_static_values: Literal["mean", "fresh"] | None = option(
-        "What static values begin with: the mean of the copies, or the first of them (mean; fresh for a new model)."
+    imp_static_values: StaticValues | None = option(
+        "What static values begin with: the mean of the copies, the same weighted by squared gradients (fisher) or by "
+        "how much each was used (usage), or the first of them (mean; fisher where copies differ; fresh if it is new)."
     )
 
     dynamic_option: ClassVar[str] = "use_moe"
@@ -158,9 +160,9 @@ def _check_streaming(data: DataArguments, training: TrainingArguments) -> None:
 def asked_partition(model: ModelArguments, pad: PADArguments, seed: int) -> PartitionConfig | None:
     """The partition asked for, None without --use_pad; of a new model the mean of copies would be too small a draw."""
     partition = partition_config(pad, seed)
-    if partition is None or model.model_name_or_path or pad.imp_static_values:
+    if partition is None or model.model_name_or_path:
         return partition
-    return replace(partition, static_values="fresh")
+    return replace(partition, criterion=partition.criterion or "snip", static_values=pad.imp_static_values or "fresh")
 
 
 def recorded_options(

@@ -18,12 +18,12 @@ from padnet_hf import PADNetError, PartitionConfig
 from padnet_hf.jobs.closing import closing_rows, print_closing
 from padnet_hf.jobs.command_line import run_command
 from padnet_hf.jobs.labels import described
-from padnet_hf.jobs.partition_options import makes_model, partition_config
+from padnet_hf.jobs.partition_options import makes_model
 from padnet_hf.jobs.run_request import check_run, roles_of
 from padnet_hf.jobs.run_steps import run_steps
 from padnet_hf.jobs.sharing import share
 from pixels import UNREADABLE, PixelSet, new_processor, side_of
-from vision_arguments import Arguments, parse, recorded_options, temperature_options
+from vision_arguments import Arguments, asked_partition, parse, recorded_options, temperature_options
 from vision_data import SPLIT_OF_ROLE, load_image_data
 from vision_model import (
     build_model,
@@ -50,7 +50,7 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
     """
     arguments = parse(argv)
     _, data, pad, training = arguments
-    partition = partition_config(pad, training.seed)
+    partition = asked_partition(arguments[0], pad, training.seed)
     options = recorded_options(arguments, partition)
     making = makes_model(pad, training)
     checkpoint = check_run(training, asdict(data), options, making=making, overwrite=data.overwrite_output_dir)

@@ -1,6 +1,6 @@
 """What can be asked of run_image_classification.py: the options, their defaults and the checks that need no data."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -9,7 +9,7 @@ from transformers import TrainingArguments
 from padnet_hf import PADNetError, PartitionConfig
 from padnet_hf.jobs.command_line import option, parse_options
 from padnet_hf.jobs.layer_options import EXPERTS, KERNELS, ExpertOptions, filled_in
-from padnet_hf.jobs.partition_options import partition_options
+from padnet_hf.jobs.partition_options import partition_config, partition_options
 from padnet_hf.jobs.run_request import recorded_options as recorded
 from padnet_hf.models.kernels_config import PADKernelsConfig
 from padnet_hf.models.moe_config import PADMoEConfig
@@ -125,6 +125,14 @@ def _check(model: ModelArguments, data: DataArguments, pad: PADArguments, traini
     ):
         if value is not None and not fits(value):
             raise PADNetError(f"--{name} is {value}, but must be {allowed}: give such a number, or leave it out")
+
+
+def asked_partition(model: ModelArguments, pad: PADArguments, seed: int) -> PartitionConfig | None:
+    """The partition asked for, None without --use_pad; a new network's kernels differ, but by nothing they learned."""
+    partition = partition_config(pad, seed)
+    if partition is None or model.model_name_or_path:
+        return partition
+    return replace(partition, criterion=partition.criterion or "snip", static_values=partition.static_values or "mean")
 
 
 def shape_options(model: ModelArguments) -> dict[str, Any]:

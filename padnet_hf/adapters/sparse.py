@@ -107,7 +107,8 @@ def check_sparsity(sparsity: float, criterion: str, scope: str) -> None:
             f"the adapter's sparsity is {sparsity!r}, but is a share to prune: give a number from 0 up to but not 1, "
             "for instance 0.8."
         )
-    for name, value, choices in (("criterion", criterion, criterion_names()), ("scope", scope, ("layer", "global"))):
+    names = tuple(name for name in criterion_names() if name != "fisher")  # an adapter has no copies that could differ
+    for name, value, choices in (("criterion", criterion, names), ("scope", scope, ("layer", "global"))):
         if value not in choices:
             raise PADNetError(f"{name} is {value!r}, but must be one of {', '.join(map(repr, choices))}.")
 

@@ -157,7 +157,13 @@ def partition_command(
     ] = None,
     dynamic_ratio: Annotated[float, typer.Option(help="Share of the parameters that stays dynamic, 0 to 1.")] = 0.5,
     granularity: Annotated[Literal["element", "unit"], typer.Option(help="unit is faster, too.")] = "element",
-    criterion: Annotated[str, typer.Option(help="snip, or without data: magnitude, random.")] = "snip",
+    criterion: Annotated[
+        str | None,
+        typer.Option(
+            help="snip, fisher, or without data: magnitude, random (snip; fisher where copies differ).",
+            show_default=False,
+        ),
+    ] = None,
     rounds: Annotated[int, typer.Option(help="Rounds of scoring and selecting.")] = 3,
     batches: Annotated[int, typer.Option(help="Batches scored in each round.")] = 8,
     batch_size: Annotated[int, typer.Option(help="Rows in each.")] = 32,
@@ -166,9 +172,13 @@ def partition_command(
         typer.Option(help="Share over all layers, or in each (global; layer for language models).", show_default=False),
     ] = None,
     static_values: Annotated[
-        Literal["mean", "fresh"],
-        typer.Option(help="What static values begin with: the mean of the copies, or the first of them."),
-    ] = "mean",
+        Literal["mean", "fresh", "fisher", "usage"] | None,
+        typer.Option(
+            help="What static values begin with: the mean of the copies, the first of them, or their mean weighted by "
+            "squared gradients or by use (mean; fisher where copies differ).",
+            show_default=False,
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of the choice of rows.")] = 42,
     split: Annotated[str, typer.Option(help="Split of the data.")] = "train",
     input_: Annotated[
@@ -200,8 +210,9 @@ def partition_command(
         static_values=static_values,
         seed=seed,
     )
-    if data is None and criterion_named(criterion).needs_gradients and 0 < dynamic_ratio < 1:
-        raise PADNetError(f"--criterion {criterion} needs --data to score with; magnitude and random need none.")
+    scores = criterion or "snip"
+    if data is None and criterion_named(scores).needs_gradients and 0 < dynamic_ratio < 1:
+        raise PADNetError(f"--criterion {scores} needs --data to score with; magnitude and random need none.")
     family, drawn = read_config(source), None
     config = replace(config, scope=scope or PartitionConfig.for_model(family).scope)
     if data is not None:  # before the model: a mistake in the data shows at once

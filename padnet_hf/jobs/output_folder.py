@@ -36,6 +36,9 @@ _PER_PROCESS = frozenset(("per_device_train_batch_size", "gradient_accumulation_
 _IF_KNOWN = frozenset(("tokenizer_name", "imp_static_values", *(field.name for field in fields(TrainingArguments))))
 """Of these a run_config.json holds those that its version of transformers and of this package knew."""
 
+_BY_MODEL = frozenset(("imp_criterion", "imp_static_values"))
+"""None of these stands for what suits the model; how that was partitioned is compared besides."""
+
 _RESULTS = (
     "checkpoint-*", RUN_CONFIG, "partition_report.json", "partition.png", "*_results.json", "predict_results_*.txt",
     "trainer_state.json", "training_args.bin", "config.json", "model*.safetensors", "model.safetensors.index.json",
@@ -159,6 +162,7 @@ def check_same_run(asked: Mapping[str, Any], checkpoint: str) -> None:
     may_differ = _MAY_DIFFER | (_PER_PROCESS if SAMPLES_PER_STEP in saved else {SAMPLES_PER_STEP})
     for option in saved | now:  # in the order of recording: --use_pad before what it brings along
         unknown = option in _IF_KNOWN and not (option in saved and option in now)
+        unknown |= option in _BY_MODEL and None in (saved.get(option), now.get(option))
         if unknown or option in may_differ or now.get(option) == saved.get(option):
             continue
         if option == SAMPLES_PER_STEP:

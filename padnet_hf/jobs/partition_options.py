@@ -7,7 +7,7 @@ from transformers import TrainingArguments
 
 from padnet_hf.errors import PADNetError
 from padnet_hf.jobs.command_line import option
-from padnet_hf.method.config import PartitionConfig
+from padnet_hf.method.config import PartitionConfig, StaticValues
 
 _FIELDS = {
     "dynamic_ratio": "dynamic_ratio",
@@ -30,14 +30,17 @@ class PartitionOptions:
     use_pad: bool = option("Train a partitioned network (PAD-Net).", False)
     dynamic_ratio: float | None = option("Share of the parameters that stays dynamic, 0 to 1 (0.5).")
     granularity: Literal["element", "unit"] | None = option("What is static or dynamic as a whole (element).")
-    imp_criterion: str | None = option("Score: snip, magnitude, random, or a registered one (snip).")
+    imp_criterion: str | None = option(
+        "Score: snip, fisher, magnitude, random, or a registered one (snip; fisher where copies differ)."
+    )
     imp_rounds: int | None = option("Rounds of iterative mode partition (3).")
     imp_batches: int | None = option("Mini-batches that each round scores (8).")
     imp_scope: Literal["global", "layer"] | None = option("Share reached over all layers or in each (global).")
     imp_schedule: Literal["exponential", "linear"] | None = option("How the share falls (exponential).")
     imp_static_branch: Literal["drop", "keep"] | None = option("Static values while scoring (drop).")
-    imp_static_values: Literal["mean", "fresh"] | None = option(
-        "What static values begin with: the mean of the copies, or the first of them (mean)."
+    imp_static_values: StaticValues | None = option(
+        "What static values begin with: the mean of the copies, the same weighted by squared gradients (fisher) or by "
+        "how much each was used (usage), or the first of them (mean; fisher where copies differ)."
     )
 
     # A script's own: what its plain network is called, which option keeps a network fully dynamic, which options only a

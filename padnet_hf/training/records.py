@@ -92,9 +92,9 @@ def _record(model: nn.Module) -> dict[str, Any] | None:
 
 
 def _differing(record: Mapping[str, Any], other: Mapping[str, Any]) -> tuple[str, str] | None:
-    """The fields of PartitionConfig that both have, with other values, once for each; None if there are none."""
-    names = [name for name in PartitionConfig().to_dict() if name in record and name in other]
-    differing = [name for name in names if record[name] != other[name]]
+    """The fields of PartitionConfig that both decide, with other values, once for each; None if there are none."""
+    decided = (n for n in PartitionConfig().to_dict() if record.get(n) is not None and other.get(n) is not None)
+    differing = [name for name in decided if record[name] != other[name]]
     if not differing:
         return None
     one, two = (", ".join(f"{name} {values[name]!r}" for name in differing) for values in (record, other))

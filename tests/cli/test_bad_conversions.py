@@ -39,7 +39,10 @@ def folders(dense_folders: dict, dynamic_folders: dict, partitioned_folders: dic
             "partition partitioned-bert --criterion random",
             r"partitioned already; .* start from the fully dynamic",
         ),
-        ("partition dynamic-bert --criterion bogus", r"criterion is 'bogus', but must be one of 'snip', 'magnitude'"),
+        (
+            "partition dynamic-bert --criterion bogus",
+            r"criterion is 'bogus', but must be one of 'snip', 'fisher', 'magnitude'",
+        ),
         ("partition dynamic-bert --dynamic-ratio 1.5", r"dynamic_ratio is 1\.5, .* from 0 \(all static\) to 1"),
         ("partition dynamic-bert --dynamic-ratio nan", r"dynamic_ratio is nan"),
         ("partition dynamic-bert", r"--criterion snip needs --data to score with; magnitude and random need none"),

@@ -41,7 +41,7 @@ def test_the_table_says_what_the_model_is_and_how_it_was_partitioned(padnet: Pad
         str(folder),
         told["architecture"],
         f"{told['current']['parameters']:,} parameters, float32, {told['file_bytes']:,} bytes in 1 file",
-        f"{told['dynamic_ratio']:.1%} dynamic, by {record['granularity']} (criterion snip, rounds 2, samples",
+        f"{told['dynamic_ratio']:.1%} dynamic, by {record['granularity']} (criterion fisher, rounds 2, samples",
         record["mask_hash"][:12],
         *(layer["name"] for layer in told["layers"]),
     ):

@@ -34,7 +34,7 @@ def test_a_script_may_have_its_own_default_and_the_line_wins() -> None:
 
 
 def test_stated_defaults_are_recorded_like_defaults() -> None:
-    stated = Options(use_pad=True, dynamic_ratio=0.3, imp_rounds=3, imp_criterion="snip")
+    stated = Options(use_pad=True, dynamic_ratio=0.3, imp_rounds=3, imp_schedule="exponential")
     recorded = partition_options(partition_config(stated, 1))
     assert recorded == partition_options(partition_config(Options(use_pad=True), 1))
     assert recorded["imp_rounds"] == 3

@@ -161,7 +161,7 @@ def test_without_a_configuration_the_family_says_how(dense: str, scope: str, tmp
     partition(first, batches, progress=False)
     callback = IMPCallback(batches)
     callback.apply_to(second, TrainingArguments(str(tmp_path), use_cpu=True, disable_tqdm=True))
-    asked = PartitionConfig(scope=scope).to_dict()
+    asked = PartitionConfig(scope=scope).resolved(copies_differ=True).to_dict()
     for model in (first, second):
         assert asked.items() <= model.config.partition.items()
     callback.apply_to(second, TrainingArguments(str(tmp_path), use_cpu=True))  # as it is asked for: nothing to do

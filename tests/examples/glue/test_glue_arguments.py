@@ -22,7 +22,7 @@ def test_defaults_and_stated_defaults_are_recorded_alike() -> None:
         arguments = request("--use_pad", *options)
         return recorded_options(arguments, partition_config(arguments[3], seed=42), {})
 
-    assert record() == record("--dynamic_ratio", "0.5", "--num_experts", "8", "--imp_criterion", "snip")
+    assert record() == record("--dynamic_ratio", "0.5", "--num_experts", "8", "--imp_scope", "global")
     assert record() != record("--dynamic_ratio", "0.25")
     assert partition_config(PADArguments(), seed=42) is None
 

@@ -58,13 +58,13 @@ def test_every_layer_keeps_the_same_share_as_stock_architectures_need() -> None:
 @pytest.mark.parametrize(
     ("line", "values"),
     [
-        (MODEL, "mean"),
+        (MODEL, None),
         (f"{NEW} --tokenizer_name t --do_train", "fresh"),
         (f"{MODEL} --imp_static_values fresh", "fresh"),
         (f"{NEW} --tokenizer_name t --do_train --imp_static_values mean", "mean"),
     ],
 )
-def test_static_values_of_a_new_model_are_a_draw_unless_told_otherwise(line: str, values: str) -> None:
+def test_static_values_of_a_new_model_are_a_draw_unless_told_otherwise(line: str, values: str | None) -> None:
     arguments = parse([*line.split(), *TEXT.split(), "--use_pad"])
     partition = asked_partition(arguments[0], arguments[3], seed=1)
     assert partition.static_values == values
