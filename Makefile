@@ -34,7 +34,7 @@ export OMP_WAIT_POLICY ?= passive
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup glue vision lm test test-slow test-oldest serve-test peer-suite lint format bench clean
+.PHONY: help setup glue vision lm test test-slow test-thorough test-oldest serve-test peer-suite lint format bench clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -53,16 +53,19 @@ lm: $(INSTALLED) ## train a small language model on Python's standard library, d
 
 # A process for every core, each with one thread: the models are small, and more threads would get in each other's way.
 test: $(INSTALLED) $(DATA) ## run the tests, all but the slow ones
-	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile -m "not slow" $(ARGS)
+	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile -m "not slow and not thorough" $(ARGS)
 
-# One process more than two cores need: some of these wait for a network that is not there, or for processes of their own. One file has
+# Two processes more than two cores need: many of these wait for a network that is not there, or for processes of their own. One file has
 # most of the long ones, so that a process that has nothing left takes from another.
 test-slow: $(INSTALLED) $(DATA) ## run the slow tests
-	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist worksteal -m slow $(ARGS)
+	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 4 --dist worksteal -m "slow and not thorough" $(ARGS)
+
+test-thorough: $(INSTALLED) $(DATA) ## run the tests that neither of both runs: more families and forms of what takes long
+	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist worksteal -m thorough $(ARGS)
 
 # A virtual environment of its own: all versions but that of transformers are the tested ones.
 test-oldest: $(OLDEST)/.oldest ## run the fast tests of models and method, and BERT's of transformers' own, on the oldest transformers that is allowed
-	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(OLDEST)/bin/python -m pytest -n auto --dist loadfile -m "not slow" \
+	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(OLDEST)/bin/python -m pytest -n auto --dist loadfile -m "not slow and not thorough" \
 		tests/models tests/method tests/test_transformers_seams.py $(ARGS)
 	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(OLDEST)/bin/python -m pytest tests/peer_suite/test_families.py -n auto --dist loadscope \
 		-q -r fE -k "PADBertFor and element" $(ARGS)

@@ -21,6 +21,7 @@ from pathlib import Path
 
 import torch
 
+from benchmarks.choice import draw_choice
 from benchmarks.report import as_document, fill, sections
 from benchmarks.results import RESULTS
 from benchmarks.suite import BENCHES, Options, run_bench, runs_here
@@ -69,6 +70,8 @@ def main(argv: list[str] | None = None) -> None:
         found = sections(given.output)
         for path in given.fill:
             fill(path, found)
+        if given.fill:
+            draw_choice(given.output)
         print(as_document(found))
         return
     if given.threads:

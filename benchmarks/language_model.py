@@ -36,7 +36,11 @@ OURS, UNIT, ELEMENT, STOCK = "ours, fully dynamic", "unit 0.5", "element 0.5", "
 VARIANTS = (DENSE, MIXTRAL, MIXTRAL_EAGER, OURS, UNIT, ELEMENT, STOCK)
 TARGETS = [
     Target("unit 0.5, decoding, one text", DECODING, (UNIT,), 0.80, MIXTRAL, equal={"texts": 1}),
-    Target("same, prefill", PREFILL, (UNIT,), 0.77, MIXTRAL),
+    *(
+        Target(f"element 0.5, decoding, {texts}, to ours, fully dynamic", DECODING, (ELEMENT,), 1.10, OURS, equal=case)
+        for texts, case in (("one text", {"texts": 1}), ("eight texts", {"texts": 8}))
+    ),
+    Target("unit 0.5, prefill", PREFILL, (UNIT,), 0.77, MIXTRAL),
     Target("same, training step with AdamW", STEP, (UNIT,), 0.82, MIXTRAL),
     *(Target(f"stock export against ours, {part}", part, (STOCK,), 1.05, UNIT) for part in (DECODING, PREFILL)),
 ]

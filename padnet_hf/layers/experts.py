@@ -65,7 +65,12 @@ def experts_loop(experts: BuiltExperts, hidden: Tensor, index: Tensor, weights: 
     # where experts are spread over processes, an index beyond those here stands for one elsewhere
     used = [e for e in index.unique().tolist() if e < experts.num_experts] if may_skip else None
     places = [torch.where(index == expert) for expert in (range(experts.num_experts) if used is None else used)]
-    inner = _linear((hidden[token] for token, _ in places), experts.up, experts.up_bias, used)
+    if torch.is_grad_enabled() and not torch.compiler.is_compiling():
+        counts = [len(token) for token, _ in places]  # gathered at once, a row's gradients are added up only once
+        gathered = hidden.index_select(0, torch.cat([token for token, _ in places])).split(counts)
+    else:
+        gathered = (hidden[token] for token, _ in places)
+    inner = _linear(gathered, experts.up, experts.up_bias, used)
     outer = _linear(map(experts.inner, inner), experts.down_proj, experts.down_proj_bias, used)
     output = torch.zeros_like(hidden)
     for (token, slot), values in zip(places, outer, strict=True):
@@ -111,6 +116,18 @@ class ExpertWeights(NamedTuple):
     def has_static_units(self) -> bool:
         """Whether a static network stands beside the experts."""
         return self.up.granularity == "unit" and self.up.phi is not None
+
+
+def _is_smaller(weight: Tensor, hidden: Tensor) -> bool:
+    """Whether a weight has fewer elements than hidden (T, H); never in graphs, which hold for any T."""
+    return not (torch.compiler.is_compiling() or torch.jit.is_tracing()) and weight.numel() < hidden.numel()
+
+
+def _scale_smaller(weight: Tensor, hidden: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
+    """A weight and hidden (T, H), the smaller of them times `scale` ()."""
+    if _is_smaller(weight, hidden):
+        return weight * scale, hidden
+    return weight, hidden * scale.to(hidden.dtype)
 
 
 class PADExperts(nn.Module):
@@ -251,7 +268,7 @@ class PADExperts(nn.Module):
         return static
 
     def _units(self, own: ExpertWeights, hidden: Tensor, index: Tensor, weights: Tensor) -> Tensor:
-        """The unit partition. Scale factors go to the smallest tensor that carries them: activations, biases, gates."""
+        """The unit partition. Scale factors go to the smallest tensor: weights or tokens, biases, gates."""
         dtype = hidden.dtype
         up, up_bias, down, down_bias = own
         (up_d, up_s), (down_d, down_s) = up.scales(), down.scales()
@@ -260,16 +277,19 @@ class PADExperts(nn.Module):
             bias_d, bias_s = up_bias.scales()
             bias_dynamic = (up_bias.own_dynamic * bias_d).to(dtype)
             bias_static = (up_bias.shared_static * bias_s).to(dtype)
-        inner = self._inner(F.linear(hidden * up_s.to(dtype), up.shared_static.to(dtype), bias_static))
-        static = F.linear(inner, down.shared_static.to(dtype)) * down_s.to(dtype)
-        dynamic = (
-            up.own_dynamic.to(dtype),
-            bias_dynamic,
-            down.own_dynamic.to(dtype),
-            None if down_bias is None else (down_bias.build() / down_d).to(dtype),
-        )
-        routed = self._routed(dynamic, hidden * up_d.to(dtype), index, weights * down_d)
-        return self._gated_static(static, weights) + routed
+        up_static, inputs = _scale_smaller(up.shared_static, hidden, up_s)
+        inner = self._inner(F.linear(inputs, up_static.to(dtype), bias_static))
+        if _is_smaller(down.shared_static, hidden):
+            static = F.linear(inner, (down.shared_static * down_s).to(dtype))
+        else:
+            static = F.linear(inner, down.shared_static.to(dtype)) * down_s.to(dtype)
+        up_dynamic, inputs = _scale_smaller(up.own_dynamic, hidden, up_d)
+        down_dynamic = down.own_dynamic
+        if self._implementation(hidden.device) is not experts_loop:  # that one casts the experts which are chosen
+            up_dynamic, down_dynamic = up_dynamic.to(dtype), down_dynamic.to(dtype)
+        bias_down = None if down_bias is None else (down_bias.build() / down_d).to(dtype)
+        dynamic = (up_dynamic, bias_dynamic, down_dynamic, bias_down)
+        return self._gated_static(static, weights) + self._routed(dynamic, inputs, index, weights * down_d)
 
     def _routed(
         self, tensors: tuple[Tensor | PADWeight | None, ...], hidden: Tensor, index: Tensor, weights: Tensor

@@ -59,7 +59,7 @@ def _compare_with_formula(experts: PADExperts, routing: tuple[Tensor, Tensor, Te
 @pytest.mark.parametrize(("implementation", "dtype"), IMPLEMENTATIONS)
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("num_tokens", [13, 1])
+@pytest.mark.parametrize("num_tokens", [80, 13, 1])  # of 80, scale factors are on the weights
 def test_outputs_and_every_gradient_are_the_papers_formula(
     form: str, kind: str, implementation: str, dtype: torch.dtype, num_tokens: int
 ) -> None:
@@ -325,12 +325,21 @@ class _Reads(TorchDispatchMode):
         return result
 
 
+@pytest.mark.parametrize("autocast", [False, True])
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("kind", KINDS)
-def test_without_gradients_weights_of_experts_that_nobody_chose_are_not_touched(kind: str, form: str) -> None:
-    experts = make_experts(form, **KINDS[kind])
-    hidden, logits, _ = make_routing(3)
+def test_without_gradients_weights_of_experts_that_nobody_chose_are_not_touched(
+    kind: str, form: str, autocast: bool
+) -> None:
+    experts = make_experts(form, dtype=torch.float32, **KINDS[kind])
+    hidden, logits, _ = make_routing(3, torch.float32)
     index, gates = torch.tensor([[2, 0], [0, 2], [2, 0]]), logits.softmax(dim=-1)
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocast):
+        _assert_not_touched(experts, form, hidden, index, gates)
+
+
+def _assert_not_touched(experts: PADExperts, form: str, hidden: Tensor, index: Tensor, gates: Tensor) -> None:
+    """Experts other than 0 and 2, which each of these tokens chose."""
     expected = experts(hidden, index, gates).detach()
     matrices = [weight.dynamic for weight in (experts.weights.up, experts.weights.down) if weight.dynamic is not None]
     with torch.no_grad(), _Reads(*matrices) as reads:

@@ -1,7 +1,9 @@
 """A small model of every family and head, and inputs for it: what the suites over all families run on."""
 
+from collections.abc import Iterable
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
@@ -50,6 +52,9 @@ FIELDS: dict[str, dict[str, Any]] = {
 }
 """Model type of the dense model -> fields of a small configuration."""
 
+SIBLINGS = ("camembert", "mistral", "qwen2", "qwen3", "xlm-roberta")
+"""Families whose layers and heads are those of roberta and llama by other names."""
+
 COPIES = {"experts": {"num_experts": 4}, "kernels": {"num_kernels": 3, "reduction": 4}}
 
 MODELS = [(dense, auto_class) for dense in KNOWN for auto_class in family_of(dense).models]
@@ -58,6 +63,11 @@ MODELS = [(dense, auto_class) for dense in KNOWN for auto_class in family_of(den
 IDS = [family_of(dense).models[auto_class].__name__ for dense, auto_class in MODELS]
 BARE = [(dense, auto_class) for dense, auto_class in MODELS if auto_class in ("AutoModel", "AutoBackbone")]
 HEADS = [pair for pair in MODELS if pair not in BARE]
+
+
+def siblings_later(families: Iterable[str]) -> list[Any]:
+    """Values of a parameter: families, of which SIBLINGS are left to `make test-thorough`, for tests that take long."""
+    return [pytest.param(name, marks=pytest.mark.thorough) if name in SIBLINGS else name for name in families]
 
 
 def classifier_of(dense: str) -> str:

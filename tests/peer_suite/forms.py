@@ -10,14 +10,12 @@ from padnet_hf import PartitionConfig, partition, register_criterion
 from padnet_hf.models.known import KNOWN
 from padnet_hf.models.pad_config import PADConfigMixin
 from padnet_hf.models.registry import family_of
+from tests.models.samples import SIBLINGS
 
 FORMS = ("dynamic", "element", "unit")
 
 IN_FULL = ("bert", "modernbert", "resnet")
 """Families tested in every form: plain and gated feed-forward networks, and convolutions."""
-
-SIBLINGS = ("camembert", "mistral", "qwen2", "qwen3", "xlm-roberta")
-"""Families whose heads are those of roberta and llama by other names."""
 
 FEW = ("AutoModel", "AutoBackbone", "AutoModelForMaskedLM", "AutoModelForCausalLM", "AutoModelForImageClassification")
 """The bare model and a head: what is tested of siblings, and of IN_FULL in its further forms."""

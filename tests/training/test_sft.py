@@ -18,7 +18,7 @@ from padnet_hf import CalibrationBatches, IMPCallback, PADTrainer, PartitionConf
 from padnet_hf.models.pad_model import PADModelMixin
 from padnet_hf.transformers_seams import CHECKPOINTING
 from tests.examples.language_modeling.conftest import CHAT, LINES, TEMPLATE, new_tokenizer
-from tests.models.samples import HEADS, set_apart, small_pad
+from tests.models.samples import HEADS, set_apart, siblings_later, small_pad
 
 CAUSAL = "AutoModelForCausalLM"
 FAMILIES = [dense for dense, auto_class in HEADS if auto_class == CAUSAL]
@@ -147,7 +147,7 @@ def test_two_batches_of_two_learn_as_one_of_four(
         assert curve == pytest.approx(curves[0], rel=0.1 if coef else 1e-3)
 
 
-@pytest.mark.parametrize("dense", FAMILIES)
+@pytest.mark.parametrize("dense", siblings_later(FAMILIES))
 @pytest.mark.parametrize("column", ["text", "messages", "prompt"])
 def test_texts_and_chats_are_learned_and_what_was_learned_is_saved(
     column: str, dense: str, make: Callable[..., SFTTrainer], tokenizer: PreTrainedTokenizerFast, tmp_path: Path

@@ -5,14 +5,14 @@ import torch
 from transformers import ContinuousBatchingConfig, GenerationConfig
 
 from padnet_hf import PartitionConfig, partition
-from tests.models.samples import HEADS, set_apart, small_pad
+from tests.models.samples import HEADS, set_apart, siblings_later, small_pad
 
 CAUSAL = "AutoModelForCausalLM"
 FAMILIES = [dense for dense, auto_class in HEADS if auto_class == CAUSAL]
 
 
 @pytest.mark.parametrize("granularity", [None, "element", "unit"])
-@pytest.mark.parametrize("dense", FAMILIES)
+@pytest.mark.parametrize("dense", siblings_later(FAMILIES))
 def test_texts_of_different_lengths_are_continued_as_one_by_one(dense: str, granularity: str | None) -> None:
     model = small_pad(dense, CAUSAL)
     if granularity:

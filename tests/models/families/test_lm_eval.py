@@ -17,7 +17,7 @@ from padnet_hf import PartitionConfig, export_stock, partition
 from padnet_hf.models.pad_model import PADModelMixin
 from tests.examples.language_modeling.conftest import new_tokenizer
 from tests.export.test_stock import PLAIN
-from tests.models.samples import HEADS, set_apart, small_pad
+from tests.models.samples import HEADS, set_apart, siblings_later, small_pad
 
 CAUSAL = "AutoModelForCausalLM"
 FAMILIES = [dense for dense, auto_class in HEADS if auto_class == CAUSAL]
@@ -133,7 +133,7 @@ def figures(found: dict[str, dict[str, Any]]) -> dict[str, float]:
 
 
 @pytest.mark.parametrize("granularity", ["element", "unit"])
-@pytest.mark.parametrize("dense", FAMILIES)
+@pytest.mark.parametrize("dense", siblings_later(FAMILIES))
 def test_figures_are_those_of_the_logits_and_of_the_stock_export(
     dense: str, granularity: str, evaluate: Callable, tokenizer: PreTrainedTokenizerFast, tmp_path: Path
 ) -> None:

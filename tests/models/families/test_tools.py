@@ -24,12 +24,28 @@ from padnet_hf.models.pad_model import PADModelMixin
 from padnet_hf.models.registry import image_processor_class
 from tests.forked import forks as forks  # the fixture
 from tests.forked import run_group
-from tests.models.samples import classifier_of, family_of, inputs_of, labels_of, set_apart, small_pad
+from tests.models.samples import (
+    SIBLINGS,
+    classifier_of,
+    family_of,
+    inputs_of,
+    labels_of,
+    set_apart,
+    siblings_later,
+    small_pad,
+)
 
 every_family = pytest.mark.parametrize("dense", KNOWN)
 CAUSAL = "AutoModelForCausalLM"
-HEADS = [(dense, classifier_of(dense)) for dense in KNOWN]
-HEADS += [pytest.param(dense, CAUSAL, marks=pytest.mark.slow) for dense in KNOWN if CAUSAL in family_of(dense).models]
+most_families = pytest.mark.parametrize("dense", siblings_later(KNOWN))
+LONG = (pytest.mark.slow, pytest.mark.thorough)
+HEADS = [(dense, classifier_of(dense)) for dense in KNOWN if dense not in SIBLINGS]
+HEADS += [pytest.param(dense, classifier_of(dense), marks=pytest.mark.thorough) for dense in SIBLINGS]
+HEADS += [
+    pytest.param(dense, CAUSAL, marks=LONG[: 1 + (dense in SIBLINGS)])
+    for dense in KNOWN
+    if CAUSAL in family_of(dense).models
+]
 granularities = pytest.mark.parametrize("granularity", ["element", "unit"])
 
 
@@ -136,7 +152,7 @@ def test_a_compiler_takes_it_as_one_graph_in_training_too(dense: str, auto_class
         torch.testing.assert_close(found[name], tensor, rtol=1e-3, atol=1e-5, msg=name)
 
 
-@every_family
+@most_families
 def test_one_graph_holds_for_any_number_of_inputs(dense: str) -> None:
     model = classifier(dense, "element")
     graph = exported_program(model)[0].module()
@@ -147,7 +163,7 @@ def test_one_graph_holds_for_any_number_of_inputs(dense: str) -> None:
 
 
 @pytest.mark.slow
-@every_family
+@most_families
 def test_the_same_in_onnx(dense: str, tmp_path: Path) -> None:
     report = export_model(classifier(dense, "unit"), tmp_path / "onnx")
     assert report.max_difference <= 1e-4 * max(1.0, report.largest_output)

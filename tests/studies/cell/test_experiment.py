@@ -66,7 +66,7 @@ def test_what_is_pruned_stays_zero_and_is_not_stored(
     ("learned", "moves"),
     [("learned", (True, True)), ("fixed", (False, False)), ("dynamic", (True, False)), ("static", (False, True))],
 )
-@pytest.mark.parametrize("granularity", ["element", "unit"])
+@pytest.mark.parametrize("granularity", ["element", pytest.param("unit", marks=pytest.mark.thorough)])
 def test_only_the_scale_factors_asked_for_are_learned(
     learned: str, moves: tuple[bool, bool], granularity: str, data_dir: Path
 ) -> None:
