@@ -346,8 +346,9 @@ class PADWeight(nn.Module):
         return packed_order(self.mask(), self.num_dynamic)
 
     def _element_positions(self) -> tuple[Tensor, Tensor]:
+        positions = self.positions()
         if self.num_candidates(self.granularity) == self.shape.numel():  # elements, or units of one element each
-            return self.positions()
+            return positions
         return _positions(self.layout.over_elements(self.mask()))
 
     @torch.no_grad()
