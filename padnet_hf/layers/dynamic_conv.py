@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from padnet_hf.errors import PADNetError
 from padnet_hf.layers.autocast import in_autocast_dtype, no_autocast
+from padnet_hf.layers.conv_paths import paths
 from padnet_hf.layers.kernel_attention import KernelAttention
 from padnet_hf.layers.mixed_conv import is_mixed_after, mix_outputs, mixed_conv2d
 from padnet_hf.layers.sample_conv import Geometry, convolve_in_graph, output_layout
@@ -19,10 +20,6 @@ from padnet_hf.layers.wrapped import call_inside
 from padnet_hf.method.layer import MaskGroup, MultiplyAdds, PADLayer
 from padnet_hf.method.packing import Packed
 from padnet_hf.method.weight import PADWeight
-
-_APART = 1.0
-"""A unit partition's static channels are convolved apart where a channel's kernel has more elements than so many times
-the output's positions; measured with benchmarks/dynamic_conv.py."""
 
 
 class PADDynamicConv2d(PADLayer):
@@ -64,6 +61,7 @@ class PADDynamicConv2d(PADLayer):
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
+        paths()  # refuses a file that is wrong
         for name, value in (("num_kernels", num_kernels), ("reduction", reduction), ("groups", groups)):
             if value < 1:
                 raise PADNetError(f"{name} is {value}, but must be at least 1.")
@@ -173,7 +171,7 @@ class PADDynamicConv2d(PADLayer):
         scales, positions = weight.scales(), weight.positions()
         per_channel = weight.shape[1:].numel()
         size = self.geometry.output_size(inputs.shape, weight.shape)
-        if self.groups > 1 or per_channel < _APART * size[0] * size[1]:
+        if self.groups > 1 or per_channel < paths().apart * size[0] * size[1]:
             packed = Packed(dynamic.flatten(1), weight.static.flatten(), *scales, *positions)
             return mixed_conv2d(inputs, shares, packed, weight.shape, self.geometry, width=per_channel)
         shape = dynamic.shape[1:]

@@ -13,22 +13,10 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import FunctionCtx, once_differentiable
 
+from padnet_hf.layers.conv_paths import paths
 from padnet_hf.layers.sample_conv import Geometry, at_once, convolve, convolve_backward, output_layout
 from padnet_hf.method.packing import Packed, unpacked_copies
 from padnet_hf.method.scratch import scratch
-
-_SCRATCH_BYTES = 16 * 2**20
-"""Mixed kernels that exist at once on a CPU; measured with benchmarks/dynamic_conv.py."""
-
-_BLOCK_BYTES = 5 * 2**18
-"""A CPU mixes so much of a kernel, some of its output channels, and convolves with it before the rest: it is still in
-the core's cache, and what it is mixed from was read once for many samples. Half of a usual second-level cache."""
-
-_LANES = 16
-"""Such a part has a multiple of so many output channels, which a CPU convolves together."""
-
-_OUTPUT_MIXING = 100
-"""Below so many (E - 1) * P, convolving with every kernel is cheaper than mixing kernels for every sample."""
 
 
 def mixed_conv2d(
@@ -55,7 +43,7 @@ def mixed_conv2d(
 
 def is_mixed_after(inputs: Tensor, num_kernels: int, shape: torch.Size, geometry: Geometry) -> bool:
     """Whether to convolve with every kernel and mix the outputs, rather than the kernels."""
-    few = (num_kernels - 1) * math.prod(geometry.output_size(inputs.shape, shape)) < _OUTPUT_MIXING
+    few = (num_kernels - 1) * math.prod(geometry.output_size(inputs.shape, shape)) < paths().output_mixing
     return geometry.groups == 1 and few
 
 
@@ -180,11 +168,12 @@ def _chunks(shares: Tensor, kernels: Packed, shape: torch.Size, inputs: Tensor) 
         return
     channel, size = shape[1:].numel(), dynamic.element_size()
     in_full = kernels.static is not None and at_once(inputs, shape)
-    for channels in _parts(shape[0], _BLOCK_BYTES // (channel * size), _LANES) if in_blocks else (all_channels,):
+    most = paths().block_bytes // (channel * size)
+    for channels in _parts(shape[0], most, paths().lanes) if in_blocks else (all_channels,):
         elements = slice(channels.start * channel, channels.stop * channel) if in_blocks else all_elements
         values = dynamic[:, elements]
         sample_bytes = (shape.numel() if in_full else values.shape[1]) * size
-        for samples in _parts(len(shares), _SCRATCH_BYTES // sample_bytes):
+        for samples in _parts(len(shares), paths().scratch_bytes // sample_bytes):
             some = shares[samples]
             memory = scratch("mixed kernels", len(some) * values.shape[1], dynamic.dtype).view(len(some), -1)
             yield _Chunk(samples, channels, elements, torch.mm(some, values, out=memory))

@@ -9,8 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-_SMALL_KERNEL = 40_000
-"""Up to so many elements, a CPU convolves many samples at once faster than one after the other."""
+from padnet_hf.layers.conv_paths import paths
 
 
 class Geometry(NamedTuple):
@@ -36,7 +35,7 @@ def output_layout(inputs: Tensor) -> torch.memory_format:
 
 def at_once(inputs: Tensor, shape: torch.Size) -> bool:
     """Whether to convolve all samples as groups of one convolution, rather than one after the other."""
-    return inputs.device.type != "cpu" or (shape.numel() <= _SMALL_KERNEL and inputs.is_contiguous())
+    return inputs.device.type != "cpu" or (shape.numel() <= paths().small_kernel and inputs.is_contiguous())
 
 
 def convolve(inputs: Tensor, kernels: Tensor, geometry: Geometry, out: Tensor) -> None:
