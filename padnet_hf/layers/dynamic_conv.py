@@ -3,6 +3,7 @@
 Axis letters: B batch, C/O channels in/out, G groups, E kernels, d dynamic output channels.
 """
 
+import math
 from functools import partial
 from typing import Any, Self
 
@@ -169,15 +170,28 @@ class PADDynamicConv2d(PADLayer):
         """
         weight, dynamic = self.weight, self.weight.dynamic
         scales, positions = weight.scales(), weight.positions()
-        per_channel = weight.shape[1:].numel()
-        size = self.geometry.output_size(inputs.shape, weight.shape)
-        if self.groups > 1 or per_channel < paths().apart * size[0] * size[1]:
+        if not self._is_apart(inputs):
             packed = Packed(dynamic.flatten(1), weight.static.flatten(), *scales, *positions)
-            return mixed_conv2d(inputs, shares, packed, weight.shape, self.geometry, width=per_channel)
-        shape = dynamic.shape[1:]
-        mixed = mixed_conv2d(inputs, shares * scales[0], Packed(dynamic.flatten(1)), shape, self.geometry)
-        static = F.conv2d(inputs, (weight.static * scales[1]).to(inputs.dtype), None, *self.geometry)
-        return _Interleave.apply(mixed, static, *positions)
+            return mixed_conv2d(inputs, shares, packed, weight.shape, self.geometry, width=weight.shape[1:].numel())
+        mixed = mixed_conv2d(
+            *(inputs, shares * scales[0], Packed(dynamic.flatten(1)), dynamic.shape[1:], self.geometry),
+            scratch_for="dynamic channels",
+        )
+        interleave = _Interleave.apply if torch.is_grad_enabled() else _Interleave.forward  # apply takes time of its own
+        return interleave(mixed, self._static_channels(inputs, scales[1]), *positions)
+
+    def _is_apart(self, inputs: Tensor) -> bool:
+        """Whether the static channels are convolved by themselves."""
+        shape = self.weight.shape
+        positions = math.prod(self.geometry.output_size(inputs.shape, shape))
+        return self.groups == 1 and shape[1:].numel() >= paths().apart * positions
+
+    def _static_channels(self, inputs: Tensor, scale: Tensor) -> Tensor:
+        static = self.weight.static
+        outputs = len(inputs) * len(static) * math.prod(self.geometry.output_size(inputs.shape, self.weight.shape))
+        if torch.is_grad_enabled() or outputs > static.numel():
+            return F.conv2d(inputs, (static * scale).to(inputs.dtype), None, *self.geometry)
+        return F.conv2d(inputs, static.to(inputs.dtype), None, *self.geometry).mul_(scale)
 
     def _in_graph(self, inputs: Tensor, shares: Tensor) -> Tensor:
         """The same for compilers and exporters: the number of images may change, and nothing is written in place."""
@@ -243,9 +257,11 @@ class _Interleave(torch.autograd.Function):
 
     @staticmethod
     def forward(dynamic: Tensor, static: Tensor, dynamic_index: Tensor, static_index: Tensor) -> Tensor:
-        order = torch.cat([dynamic_index, static_index]).argsort()
-        outputs = torch.cat([dynamic, static], dim=1).index_select(1, order)  # faster than scattered writing
-        return outputs.contiguous(memory_format=output_layout(static))
+        size = (len(static), dynamic.shape[1] + static.shape[1], *static.shape[2:])
+        layout = output_layout(static)
+        outputs = torch.empty(size, dtype=static.dtype, device=static.device, memory_format=layout)
+        outputs.index_copy_(1, dynamic_index.long(), dynamic)
+        return outputs.index_copy_(1, static_index.long(), static)
 
     @staticmethod
     def setup_context(ctx: Any, arguments: tuple[Tensor, ...], output: Tensor) -> None:

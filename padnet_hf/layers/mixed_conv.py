@@ -20,11 +20,18 @@ from padnet_hf.method.scratch import scratch
 
 
 def mixed_conv2d(
-    inputs: Tensor, shares: Tensor, kernels: Packed, shape: torch.Size, geometry: Geometry, width: int = 1
+    inputs: Tensor,
+    shares: Tensor,
+    kernels: Packed,
+    shape: torch.Size,
+    geometry: Geometry,
+    width: int = 1,
+    scratch_for: str | None = None,
 ) -> Tensor:
     """inputs (B, C, height, width), shares (B, E), E kernels of shape (O, C/G, height, width) -> (B, O, ...).
 
-    Positions in `kernels` are those of rows of `width` elements.
+    Positions in `kernels` are those of rows of `width` elements. With `scratch_for`, a purpose, and gradients off the
+    result may hold only until something is computed for it again.
 
     The way is chosen by shape and device: on small outputs all E convolutions are done and their outputs mixed, on
     others the kernels are mixed by a matrix product, a few samples at a time, and again in the backward pass, so that
@@ -37,8 +44,9 @@ def mixed_conv2d(
     skips = (rows, columns) != (1, 1) and shape[-2:] == (1, 1) and geometry.padding == (0, 0)
     if skips and inputs.is_contiguous():  # left out here, once for all blocks, it is a matrix product
         inputs, geometry = inputs[:, :, ::rows, ::columns].contiguous(), geometry._replace(stride=(1, 1))
-    convolution = _MixedConv.apply if torch.is_grad_enabled() else _MixedConv.forward  # apply costs time of its own
-    return convolution(inputs, shares, shape, geometry, width, *kernels)
+    if torch.is_grad_enabled():
+        return _MixedConv.apply(inputs, shares, shape, geometry, width, *kernels)
+    return _convolve_mixed(inputs, shares, kernels, shape, geometry, width, scratch_for)
 
 
 def is_mixed_after(inputs: Tensor, num_kernels: int, shape: torch.Size, geometry: Geometry) -> bool:
@@ -56,6 +64,29 @@ def mix_outputs(inputs: Tensor, shares: Tensor, kernels: Tensor, geometry: Geome
     return mixed.contiguous(memory_format=output_layout(inputs))
 
 
+def _convolve_mixed(
+    inputs: Tensor,
+    shares: Tensor,
+    kernels: Packed,
+    shape: torch.Size,
+    geometry: Geometry,
+    width: int,
+    scratch_for: str | None = None,
+) -> Tensor:
+    size = (len(inputs), shape[0], *geometry.output_size(inputs.shape, shape))
+    layout = output_layout(inputs)
+    if scratch_for is None or inputs.device.type != "cpu" or layout is torch.channels_last:
+        outputs = torch.empty(size, dtype=inputs.dtype, device=inputs.device, memory_format=layout)
+    else:
+        outputs = scratch(scratch_for, math.prod(size), inputs.dtype).view(size)
+    if width > 1:  # scaled here, once for all samples
+        shares, kernels = shares * kernels.scale_dynamic, kernels._replace(scale_dynamic=None)
+    for chunk in _chunks(shares, kernels, shape, inputs):
+        for samples, full in chunk.full_kernels(kernels, width, shape, inputs):
+            convolve(inputs[samples], full.to(inputs.dtype), geometry, out=outputs[samples, chunk.channels])
+    return outputs
+
+
 class _MixedConv(torch.autograd.Function):
     """Mixed kernels exist while they are used, in the forward and once more in the backward pass."""
 
@@ -63,13 +94,7 @@ class _MixedConv(torch.autograd.Function):
     def forward(
         inputs: Tensor, shares: Tensor, shape: torch.Size, geometry: Geometry, width: int, *parts: Tensor
     ) -> Tensor:
-        kernels = Packed(*parts)
-        size = geometry.output_size(inputs.shape, shape)
-        outputs = inputs.new_empty((len(inputs), shape[0], *size)).contiguous(memory_format=output_layout(inputs))
-        for chunk in _chunks(shares, kernels, shape, inputs):
-            for samples, full in chunk.full_kernels(kernels, width, shape, inputs):
-                convolve(inputs[samples], full.to(inputs.dtype), geometry, out=outputs[samples, chunk.channels])
-        return outputs
+        return _convolve_mixed(inputs, shares, Packed(*parts), shape, geometry, width)
 
     @staticmethod
     def setup_context(ctx: FunctionCtx, arguments: tuple, output: Tensor) -> None:
@@ -151,12 +176,33 @@ class _Chunk(NamedTuple):
         if kernels.static is None:
             yield self.samples, self.mixed.view(len(self.mixed), -1, *shape[1:])
             return
-        copies = unpacked_copies(self.mixed, *kernels[1:], width)
-        if at_once(inputs, shape):
-            yield self.samples, torch.stack([copy.clone() for copy in copies]).view(-1, *shape)
-            return
-        for number, copy in enumerate(copies, start=self.samples.start):
-            yield slice(number, number + 1), copy.view(1, *shape)
+        together = at_once(inputs, shape)
+        if width > 1:
+            count = len(self.mixed) if together else 1
+            copies = _with_static_rows(self.mixed.view(len(self.mixed), -1, width), kernels, count)
+        else:
+            copies, count = unpacked_copies(self.mixed, *kernels[1:]), 1
+            if together:
+                copies, count = (torch.stack([copy.clone() for copy in copies]),), len(self.mixed)
+        for start, copy in zip(range(self.samples.start, self.samples.stop, count), copies, strict=True):
+            yield slice(start, start + count), copy.view(count, *shape)
+
+
+def _with_static_rows(mixed: Tensor, kernels: Packed, count: int) -> Iterator[Tensor]:
+    """Mixed rows (b, d, width) with the static ones in their places (count, U, width), `count` samples at a time.
+
+    All lie in the same memory, of which only the dynamic rows change: use them before asking for the next.
+    """
+    width, dtype = mixed.shape[2], mixed.dtype
+    static = (kernels.static * kernels.scale_static).view(-1, width)
+    total = mixed.shape[1] + len(static)
+    on_cpu = mixed.device.type == "cpu"
+    memory = scratch("full kernels", count * total * width, dtype) if on_cpu else mixed.new_empty(count * total * width)
+    rows, positions = memory.view(count, total, width), kernels.dynamic_index.long()
+    rows.index_copy_(1, kernels.static_index.long(), static.expand(count, -1, -1))
+    for some in mixed.split(count):
+        scaled = some if kernels.scale_dynamic is None else some * kernels.scale_dynamic
+        yield rows.index_copy_(1, positions, scaled)
 
 
 def _chunks(shares: Tensor, kernels: Packed, shape: torch.Size, inputs: Tensor) -> Iterator[_Chunk]:
