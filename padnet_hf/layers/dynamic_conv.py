@@ -18,9 +18,13 @@ from padnet_hf.layers.kernel_attention import KernelAttention
 from padnet_hf.layers.mixed_conv import is_mixed_after, mix_outputs, mixed_conv2d
 from padnet_hf.layers.sample_conv import Geometry, convolve_in_graph, output_layout
 from padnet_hf.layers.wrapped import call_inside
+from padnet_hf.method.kept import Kept
 from padnet_hf.method.layer import MaskGroup, MultiplyAdds, PADLayer
 from padnet_hf.method.packing import Packed
 from padnet_hf.method.weight import PADWeight
+
+_POSITIONS: Kept[tuple[Tensor, Tensor]] = Kept()
+"""Positions of dynamic and static channels, by mask bits."""
 
 
 class PADDynamicConv2d(PADLayer):
@@ -169,7 +173,7 @@ class PADDynamicConv2d(PADLayer):
         output is large and the kernel small.
         """
         weight, dynamic = self.weight, self.weight.dynamic
-        scales, positions = weight.scales(), weight.positions()
+        scales, positions = self._scales(inputs), self._positions()
         if not self._is_apart(inputs):
             packed = Packed(dynamic.flatten(1), weight.static.flatten(), *scales, *positions)
             return mixed_conv2d(inputs, shares, packed, weight.shape, self.geometry, width=weight.shape[1:].numel())
@@ -177,8 +181,20 @@ class PADDynamicConv2d(PADLayer):
             *(inputs, shares * scales[0], Packed(dynamic.flatten(1)), dynamic.shape[1:], self.geometry),
             scratch_for="dynamic channels",
         )
-        interleave = _Interleave.apply if torch.is_grad_enabled() else _Interleave.forward  # apply takes time of its own
+        interleave = _Interleave.apply if torch.is_grad_enabled() else _Interleave.forward  # apply takes time
         return interleave(mixed, self._static_channels(inputs, scales[1]), *positions)
+
+    def _scales(self, inputs: Tensor) -> tuple[Tensor, Tensor] | tuple[float, float]:
+        """lambda_d and lambda_s; on a CPU with gradients off as numbers, which take fewer of torch's operators."""
+        if torch.is_grad_enabled() or inputs.device.type != "cpu":
+            return self.weight.scales()
+        scale_dynamic = 2 * torch.sigmoid(self.weight.phi).item()
+        return scale_dynamic, 2 - scale_dynamic
+
+    def _positions(self) -> tuple[Tensor, Tensor]:
+        """Of dynamic and static channels, in 64 bits, which writing to them takes."""
+        weight = self.weight
+        return _POSITIONS.get((weight.mask_bits,), lambda: tuple(p.long() for p in weight.positions()))
 
     def _is_apart(self, inputs: Tensor) -> bool:
         """Whether the static channels are convolved by themselves."""
@@ -186,7 +202,7 @@ class PADDynamicConv2d(PADLayer):
         positions = math.prod(self.geometry.output_size(inputs.shape, shape))
         return self.groups == 1 and shape[1:].numel() >= paths().apart * positions
 
-    def _static_channels(self, inputs: Tensor, scale: Tensor) -> Tensor:
+    def _static_channels(self, inputs: Tensor, scale: Tensor | float) -> Tensor:
         static = self.weight.static
         outputs = len(inputs) * len(static) * math.prod(self.geometry.output_size(inputs.shape, self.weight.shape))
         if torch.is_grad_enabled() or outputs > static.numel():
@@ -260,8 +276,8 @@ class _Interleave(torch.autograd.Function):
         size = (len(static), dynamic.shape[1] + static.shape[1], *static.shape[2:])
         layout = output_layout(static)
         outputs = torch.empty(size, dtype=static.dtype, device=static.device, memory_format=layout)
-        outputs.index_copy_(1, dynamic_index.long(), dynamic)
-        return outputs.index_copy_(1, static_index.long(), static)
+        outputs.index_copy_(1, dynamic_index, dynamic)
+        return outputs.index_copy_(1, static_index, static)
 
     @staticmethod
     def setup_context(ctx: Any, arguments: tuple[Tensor, ...], output: Tensor) -> None:

@@ -198,11 +198,11 @@ def _with_static_rows(mixed: Tensor, kernels: Packed, count: int) -> Iterator[Te
     total = mixed.shape[1] + len(static)
     on_cpu = mixed.device.type == "cpu"
     memory = scratch("full kernels", count * total * width, dtype) if on_cpu else mixed.new_empty(count * total * width)
-    rows, positions = memory.view(count, total, width), kernels.dynamic_index.long()
-    rows.index_copy_(1, kernels.static_index.long(), static.expand(count, -1, -1))
+    rows = memory.view(count, total, width)
+    rows.index_copy_(1, kernels.static_index, static.expand(count, -1, -1))
     for some in mixed.split(count):
         scaled = some if kernels.scale_dynamic is None else some * kernels.scale_dynamic
-        yield rows.index_copy_(1, positions, scaled)
+        yield rows.index_copy_(1, kernels.dynamic_index, scaled)
 
 
 def _chunks(shares: Tensor, kernels: Packed, shape: torch.Size, inputs: Tensor) -> Iterator[_Chunk]:
