@@ -73,18 +73,35 @@ def _convolve_mixed(
     width: int,
     scratch_for: str | None = None,
 ) -> Tensor:
-    size = (len(inputs), shape[0], *geometry.output_size(inputs.shape, shape))
+    if width > 1:  # scaled here, once for all samples
+        shares, kernels = shares * kernels.scale_dynamic, kernels._replace(scale_dynamic=None)
+    if inputs.shape[0] == 1 and inputs.device.type == "cpu" and inputs.is_contiguous():
+        values = kernels.dynamic
+        if kernels.static is not None or values.shape[1] * values.element_size() <= paths().block_bytes:
+            return F.conv2d(inputs, _one_kernel(shares, kernels, width).view(shape).to(inputs.dtype), None, *geometry)
+    size = (inputs.shape[0], shape[0], *geometry.output_size(inputs.shape, shape))
     layout = output_layout(inputs)
     if scratch_for is None or inputs.device.type != "cpu" or layout is torch.channels_last:
         outputs = torch.empty(size, dtype=inputs.dtype, device=inputs.device, memory_format=layout)
     else:
         outputs = scratch(scratch_for, math.prod(size), inputs.dtype).view(size)
-    if width > 1:  # scaled here, once for all samples
-        shares, kernels = shares * kernels.scale_dynamic, kernels._replace(scale_dynamic=None)
     for chunk in _chunks(shares, kernels, shape, inputs):
         for samples, full in chunk.full_kernels(kernels, width, shape, inputs):
             convolve(inputs[samples], full.to(inputs.dtype), geometry, out=outputs[samples, chunk.channels])
     return outputs
+
+
+def _one_kernel(shares: Tensor, kernels: Packed, width: int) -> Tensor:
+    """The kernel (N,) of a single sample, which is convolved with as with any; holds until the next is asked for."""
+    values = kernels.dynamic
+    mixed = torch.mm(shares, values, out=scratch("mixed kernels", values.shape[1], values.dtype).view(1, -1))
+    if kernels.static is None:
+        return mixed
+    return next(
+        unpacked_copies(mixed, *kernels[1:])
+        if width == 1
+        else _with_static_rows(mixed.view(1, -1, width), kernels, count=1)
+    )
 
 
 class _MixedConv(torch.autograd.Function):
@@ -195,7 +212,7 @@ def _with_static_rows(mixed: Tensor, kernels: Packed, count: int) -> Iterator[Te
     """
     width, dtype = mixed.shape[2], mixed.dtype
     static = (kernels.static * kernels.scale_static).view(-1, width)
-    total = mixed.shape[1] + len(static)
+    total = mixed.shape[1] + static.shape[0]
     on_cpu = mixed.device.type == "cpu"
     memory = scratch("full kernels", count * total * width, dtype) if on_cpu else mixed.new_empty(count * total * width)
     rows = memory.view(count, total, width)
