@@ -16,7 +16,7 @@ from padnet_hf.layers.autocast import in_autocast_dtype, no_autocast
 from padnet_hf.layers.conv_paths import paths
 from padnet_hf.layers.kernel_attention import KernelAttention
 from padnet_hf.layers.mixed_conv import is_mixed_after, mix_outputs, mixed_conv2d
-from padnet_hf.layers.sample_conv import Geometry, convolve_in_graph, output_layout
+from padnet_hf.layers.sample_conv import Geometry, convolve_in_graph, output_layout, scaled_conv2d, skipped
 from padnet_hf.layers.wrapped import call_inside
 from padnet_hf.method.kept import Kept
 from padnet_hf.method.layer import MaskGroup, MultiplyAdds, PADLayer
@@ -174,15 +174,17 @@ class PADDynamicConv2d(PADLayer):
         """
         weight, dynamic = self.weight, self.weight.dynamic
         scales, positions = self._scales(inputs), self._positions()
-        if not self._is_apart(inputs):
+        inputs, geometry = skipped(inputs, weight.shape, self.geometry)
+        if not self._is_apart(inputs, geometry):
             packed = Packed(dynamic.flatten(1), weight.static.flatten(), *scales, *positions)
-            return mixed_conv2d(inputs, shares, packed, weight.shape, self.geometry, width=weight.shape[1:].numel())
+            return mixed_conv2d(inputs, shares, packed, weight.shape, geometry, width=weight.shape[1:].numel())
         mixed = mixed_conv2d(
-            *(inputs, shares * scales[0], Packed(dynamic.flatten(1)), dynamic.shape[1:], self.geometry),
+            *(inputs, shares * scales[0], Packed(dynamic.flatten(1)), dynamic.shape[1:], geometry),
             scratch_for="dynamic channels",
         )
+        static = scaled_conv2d(inputs, weight.static, scales[1], geometry, scratch_for="static channels")
         interleave = _Interleave.apply if torch.is_grad_enabled() else _Interleave.forward  # apply takes time
-        return interleave(mixed, self._static_channels(inputs, scales[1]), *positions)
+        return interleave(mixed, static, *positions)
 
     def _scales(self, inputs: Tensor) -> tuple[Tensor, Tensor] | tuple[float, float]:
         """lambda_d and lambda_s; on a CPU with gradients off as numbers, which take fewer of torch's operators."""
@@ -196,18 +198,11 @@ class PADDynamicConv2d(PADLayer):
         weight = self.weight
         return _POSITIONS.get((weight.mask_bits,), lambda: tuple(p.long() for p in weight.positions()))
 
-    def _is_apart(self, inputs: Tensor) -> bool:
+    def _is_apart(self, inputs: Tensor, geometry: Geometry) -> bool:
         """Whether the static channels are convolved by themselves."""
         shape = self.weight.shape
-        positions = math.prod(self.geometry.output_size(inputs.shape, shape))
+        positions = math.prod(geometry.output_size(inputs.shape, shape))
         return self.groups == 1 and shape[1:].numel() >= paths().apart * positions
-
-    def _static_channels(self, inputs: Tensor, scale: Tensor | float) -> Tensor:
-        static = self.weight.static
-        outputs = len(inputs) * len(static) * math.prod(self.geometry.output_size(inputs.shape, self.weight.shape))
-        if torch.is_grad_enabled() or outputs > static.numel():
-            return F.conv2d(inputs, (static * scale).to(inputs.dtype), None, *self.geometry)
-        return F.conv2d(inputs, static.to(inputs.dtype), None, *self.geometry).mul_(scale)
 
     def _in_graph(self, inputs: Tensor, shares: Tensor) -> Tensor:
         """The same for compilers and exporters: the number of images may change, and nothing is written in place."""

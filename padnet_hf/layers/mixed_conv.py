@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.autograd.function import FunctionCtx, once_differentiable
 
 from padnet_hf.layers.conv_paths import paths
-from padnet_hf.layers.sample_conv import Geometry, at_once, convolve, convolve_backward, output_layout
+from padnet_hf.layers.sample_conv import Geometry, at_once, convolve, convolve_backward, output_layout, skipped
 from padnet_hf.method.packing import Packed, unpacked_copies
 from padnet_hf.method.scratch import scratch
 
@@ -40,10 +40,7 @@ def mixed_conv2d(
     shares = shares.to(kernels.dynamic.dtype)
     if kernels.static is None and is_mixed_after(inputs, len(kernels.dynamic), shape, geometry):
         return mix_outputs(inputs, shares, kernels.dynamic.view(-1, *shape), geometry)
-    rows, columns = geometry.stride
-    skips = (rows, columns) != (1, 1) and shape[-2:] == (1, 1) and geometry.padding == (0, 0)
-    if skips and inputs.is_contiguous():  # left out here, once for all blocks, it is a matrix product
-        inputs, geometry = inputs[:, :, ::rows, ::columns].contiguous(), geometry._replace(stride=(1, 1))
+    inputs, geometry = skipped(inputs, shape, geometry)
     if torch.is_grad_enabled():
         return _MixedConv.apply(inputs, shares, shape, geometry, width, *kernels)
     return _convolve_mixed(inputs, shares, kernels, shape, geometry, width, scratch_for)

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from padnet_hf.layers.conv_paths import paths
+from padnet_hf.method.scratch import scratch
 
 
 class Geometry(NamedTuple):
@@ -38,10 +39,19 @@ def at_once(inputs: Tensor, shape: torch.Size) -> bool:
     return inputs.device.type != "cpu" or (shape.numel() <= paths().small_kernel and inputs.is_contiguous())
 
 
+def skipped(inputs: Tensor, shape: torch.Size, geometry: Geometry) -> tuple[Tensor, Geometry]:
+    """A convolution 1x1 with strides as one without: positions left out once, the rest is a matrix product."""
+    rows, columns = geometry.stride
+    is_strided = (rows, columns) != (1, 1) and shape[-2:] == (1, 1) and geometry.padding == (0, 0)
+    if not is_strided or not inputs.is_contiguous():
+        return inputs, geometry
+    return inputs[:, :, ::rows, ::columns].contiguous(), geometry._replace(stride=(1, 1))
+
+
 def convolve(inputs: Tensor, kernels: Tensor, geometry: Geometry, out: Tensor) -> None:
     """inputs (b, C, height, width), kernels (b, O, C/G, height, width) -> out (b, O, ...)."""
     count = len(kernels)
-    if _is_matrix(inputs, kernels, geometry):
+    if is_matrix(inputs, kernels.shape, geometry):
         torch.bmm(kernels.flatten(2), inputs.flatten(2), out=out.flatten(2))
     elif at_once(inputs, kernels.shape[1:]):
         together = geometry._replace(groups=count * geometry.groups)
@@ -50,6 +60,28 @@ def convolve(inputs: Tensor, kernels: Tensor, geometry: Geometry, out: Tensor) -
     else:
         for number in range(count):
             out[number] = F.conv2d(inputs[number : number + 1], kernels[number], None, *geometry)[0]
+
+
+def scaled_conv2d(
+    inputs: Tensor, kernel: Tensor, scale: Tensor | float, geometry: Geometry, scratch_for: str
+) -> Tensor:
+    """All samples with one kernel (O, C/G, height, width) times `scale`.
+
+    With gradients off the smaller one is scaled, kernel or outputs, and on a CPU what is given may hold only until
+    something is computed for `scratch_for` again.
+    """
+    if torch.is_grad_enabled():
+        return F.conv2d(inputs, (kernel * scale).to(inputs.dtype), None, *geometry)
+    batch, size = inputs.shape[0], geometry.output_size(inputs.shape, kernel.shape)
+    count = batch * kernel.shape[0] * size[0] * size[1]
+    is_after = count < kernel.numel()
+    kernel = (kernel if is_after else kernel * scale).to(inputs.dtype)
+    if inputs.device.type == "cpu" and is_matrix(inputs, kernel.shape, geometry):
+        outputs = scratch(scratch_for, count, inputs.dtype).view(batch, kernel.shape[0], *size)
+        convolve(inputs, kernel.expand(batch, *kernel.shape), geometry, out=outputs)
+    else:
+        outputs = F.conv2d(inputs, kernel, None, *geometry)
+    return outputs.mul_(scale) if is_after else outputs
 
 
 def convolve_in_graph(inputs: Tensor, kernels: Tensor, geometry: Geometry) -> Tensor:
@@ -79,7 +111,7 @@ def convolve_backward(
     add: to what `out` holds, rather than in its place.
     """
     count = len(kernels)
-    if _is_matrix(inputs, kernels, geometry):
+    if is_matrix(inputs, kernels.shape, geometry):
         grad = grad.flatten(2)
         if out is not None:
             columns = out.flatten(2)
@@ -109,7 +141,7 @@ def convolve_backward(
     return grad_kernels.view_as(kernels)
 
 
-def _is_matrix(inputs: Tensor, kernels: Tensor, geometry: Geometry) -> bool:
+def is_matrix(inputs: Tensor, kernels: torch.Size, geometry: Geometry) -> bool:
     """Whether the convolution is a matrix product over channels."""
     is_plain = geometry[:2] == ((1, 1), (0, 0)) and geometry.groups == 1 and inputs.is_contiguous()
-    return is_plain and kernels.shape[-2:] == (1, 1)
+    return is_plain and kernels[-2:] == (1, 1)
