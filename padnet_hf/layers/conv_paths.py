@@ -1,4 +1,4 @@
-"""Which of its ways a dynamic convolution takes on a CPU: six measured constants, in one table.
+"""Which of its ways a dynamic convolution takes on a CPU: seven measured constants, in one table.
 
 No result depends on them, only time and memory. `python -m benchmarks.tune_convolutions` measures them on a machine and
 writes a file; name it in the environment variable PADNET_CONV_PATHS.
@@ -35,6 +35,8 @@ class ConvPaths:
             convolution, rather than one after the other.
         apart: a unit partition's static channels are convolved apart from the dynamic ones, for all samples at once,
             where a channel's kernel has at least so many times the elements that it has output positions.
+        narrow: below so many output positions, static channels of a 1x1 convolution are one matrix product for all
+            samples, rather than one each.
 
     Raises PADNetError for a value that is not possible.
     """
@@ -45,6 +47,7 @@ class ConvPaths:
     output_mixing: int = 100
     small_kernel: int = 40_000
     apart: float = 1.0
+    narrow: int = 100
 
     def __post_init__(self) -> None:
         for field in fields(self):

@@ -77,11 +77,22 @@ def scaled_conv2d(
     is_after = count < kernel.numel()
     kernel = (kernel if is_after else kernel * scale).to(inputs.dtype)
     if inputs.device.type == "cpu" and is_matrix(inputs, kernel.shape, geometry):
-        outputs = scratch(scratch_for, count, inputs.dtype).view(batch, kernel.shape[0], *size)
-        convolve(inputs, kernel.expand(batch, *kernel.shape), geometry, out=outputs)
+        memory = scratch(scratch_for, count, inputs.dtype)
+        if batch > 1 and size[0] * size[1] < paths().narrow:
+            outputs = _one_product(inputs, kernel, memory).view(-1, batch, *size).transpose(0, 1)
+        else:
+            outputs = memory.view(batch, -1, *size)
+            convolve(inputs, kernel.expand(batch, *kernel.shape), geometry, out=outputs)
     else:
         outputs = F.conv2d(inputs, kernel, None, *geometry)
     return outputs.mul_(scale) if is_after else outputs
+
+
+def _one_product(inputs: Tensor, kernel: Tensor, memory: Tensor) -> Tensor:
+    """inputs (b, C, height, width), kernel (O, C, 1, 1) -> (O, b * P): columns of all samples side by side."""
+    columns = scratch("columns", inputs.numel(), inputs.dtype).view(inputs.shape[1], inputs.shape[0], -1)
+    columns.copy_(inputs.flatten(2).transpose(0, 1))
+    return torch.mm(kernel.flatten(1), columns.flatten(1), out=memory.view(kernel.shape[0], -1))
 
 
 def convolve_in_graph(inputs: Tensor, kernels: Tensor, geometry: Geometry) -> Tensor:

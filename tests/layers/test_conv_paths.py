@@ -24,10 +24,12 @@ EXTREMES = {
         "output_mixing": (0, 10**12),
         "small_kernel": (0, 10**12),
         "apart": (0.0, 1e12),
+        "narrow": (0, 10**12),
     }.items()
 }
-ALL_LOW = ConvPaths(0, 0, 1, 0, 0, 0.0)
-ALL_HIGH = ConvPaths(2**60, 2**60, 10**6, 10**12, 10**12, 1e12)
+ALL_LOW = ConvPaths(0, 0, 1, 0, 0, 0.0, 0)
+ALL_HIGH = ConvPaths(2**60, 2**60, 10**6, 10**12, 10**12, 1e12, 10**12)
+APART = [ConvPaths(output_mixing=0, apart=0.0, narrow=narrow) for narrow in (0, 10**12)]
 
 
 @pytest.mark.parametrize("shape", ["1x1", "1x1, stride", "3x3", "stride", "depthwise"])
@@ -44,7 +46,7 @@ def test_no_value_or_gradient_depends_on_the_table(form: str, shape: str) -> Non
         return found
 
     expected = results(ConvPaths())
-    for table in (ALL_LOW, ALL_HIGH, *(table for tables in EXTREMES.values() for table in tables)):
+    for table in (ALL_LOW, ALL_HIGH, *APART, *(table for tables in EXTREMES.values() for table in tables)):
         for actual, other in zip(results(table), expected, strict=True):
             assert_same(actual, other)
 
