@@ -34,7 +34,8 @@ class ConvPaths:
         small_kernel: up to so many elements of a sample's kernel, many samples are convolved as groups of one
             convolution, rather than one after the other.
         apart: a unit partition's static channels are convolved apart from the dynamic ones, for all samples at once,
-            where a channel's kernel has at least so many times the elements that it has output positions.
+            where a channel's kernel has at least so many times the elements that it has output positions; of a 1x1
+            convolution that is not `narrow`, output positions of all samples.
         narrow: below so many output positions, static channels of a 1x1 convolution are one matrix product for all
             samples, rather than one each.
 

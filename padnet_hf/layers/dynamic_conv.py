@@ -202,6 +202,8 @@ class PADDynamicConv2d(PADLayer):
         """Whether the static channels are convolved by themselves."""
         shape = self.weight.shape
         positions = math.prod(geometry.output_size(inputs.shape, shape))
+        if shape[-2:] == (1, 1) and positions >= paths().narrow:  # a matrix product for each sample either way
+            positions *= max(inputs.shape[0], 1)
         return self.groups == 1 and shape[1:].numel() >= paths().apart * positions
 
     def _in_graph(self, inputs: Tensor, shares: Tensor) -> Tensor:
