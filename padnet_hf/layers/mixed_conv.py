@@ -224,6 +224,8 @@ def _chunks(shares: Tensor, kernels: Packed, shape: torch.Size, inputs: Tensor) 
     dynamic, in_blocks = kernels.dynamic, kernels.static is None and inputs.shape[1] == shape[1]
     all_channels, all_elements = slice(0, shape[0]), slice(0, dynamic.shape[1])
     if inputs.device.type != "cpu":
+        if shares.shape[0] == 0:
+            return
         yield _Chunk(slice(0, len(shares)), all_channels, all_elements, shares @ dynamic)
         return
     channel, size = shape[1:].numel(), dynamic.element_size()
