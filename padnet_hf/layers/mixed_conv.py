@@ -15,6 +15,7 @@ from torch.autograd.function import FunctionCtx, once_differentiable
 
 from padnet_hf.layers.conv_paths import paths
 from padnet_hf.layers.sample_conv import Geometry, at_once, convolve, convolve_backward, output_layout, skipped
+from padnet_hf.method.batched import merge_at_once
 from padnet_hf.method.packing import Packed, unpacked_copies
 from padnet_hf.method.scratch import scratch
 
@@ -194,10 +195,10 @@ class _Chunk(NamedTuple):
         if width > 1:
             count = len(self.mixed) if together else 1
             copies = _with_static_rows(self.mixed.view(len(self.mixed), -1, width), kernels, count)
+        elif together:
+            copies, count = (merge_at_once(None, self.mixed, *kernels[1:]),), len(self.mixed)
         else:
             copies, count = unpacked_copies(self.mixed, *kernels[1:]), 1
-            if together:
-                copies, count = (torch.stack([copy.clone() for copy in copies]),), len(self.mixed)
         for start, copy in zip(range(self.samples.start, self.samples.stop, count), copies, strict=True):
             yield slice(start, start + count), copy.view(count, *shape)
 
