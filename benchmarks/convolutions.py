@@ -6,8 +6,9 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from transformers import AutoModelForImageClassification, PreTrainedConfig, PreTrainedModel
 
-from padnet_hf import PADDynamicConv2d, PADResNetConfig, PADResNetForImageClassification, PartitionConfig, partition
+from padnet_hf import PADDynamicConv2d, PADMobileNetV2Config, PADResNetConfig, PartitionConfig, partition
 
 RATIO = 0.3
 
@@ -37,6 +38,10 @@ SMALL = PADResNetConfig(
 
 RESNET_50 = PADResNetConfig(num_labels=1000)
 
+MOBILENET = PADMobileNetV2Config(num_labels=1000)
+
+NETWORKS: dict[str, PreTrainedConfig] = {"ResNet-50": RESNET_50, "MobileNetV2 1.0": MOBILENET, "small ResNet": SMALL}
+
 
 class UpstreamConv(nn.Module):
     """The same fully dynamic convolution, computed as the authors' code does it: broadcast, multiply, sum over E
@@ -45,6 +50,11 @@ class UpstreamConv(nn.Module):
     def __init__(self, layer: PADDynamicConv2d) -> None:
         super().__init__()
         self.layer = layer
+        self.kernel_size, self.stride, self.dilation = (
+            layer.kernel_size,
+            layer.stride,
+            layer.dilation,
+        )  # MobileNetV2 asks
 
     def forward(self, inputs: Tensor) -> Tensor:
         """inputs (B, C, height, width) -> (B, O, ...)."""
@@ -68,11 +78,11 @@ class CondConv(UpstreamConv):
         return (shares @ copies.flatten(1)).view(-1, *copies.shape[1:])
 
 
-def build(variant: str, config: PADResNetConfig) -> PADResNetForImageClassification:
+def build(variant: str, config: PreTrainedConfig) -> PreTrainedModel:
     """One network; all of a configuration start from the same seed."""
     torch.manual_seed(0)
     fields = config.to_dict() | ({"dynamic_layers": []} if variant in (PLAIN, PLAIN_FUSED) else {})
-    model = PADResNetForImageClassification(PADResNetConfig(**fields))
+    model = AutoModelForImageClassification.from_config(type(config)(**fields))
     if variant in (ELEMENT, UNIT, UNIT_FUSED):
         granularity = "element" if variant == ELEMENT else "unit"
         chosen = PartitionConfig(dynamic_ratio=RATIO, granularity=granularity, criterion="random")
@@ -98,7 +108,7 @@ class LayerCase(NamedTuple):
     count: int
 
 
-def layer_cases(config: PADResNetConfig) -> Iterator[LayerCase]:
+def layer_cases(config: PreTrainedConfig) -> Iterator[LayerCase]:
     """Every shape of dynamic convolution in the network once."""
     with torch.device("meta"):
         model = build(OURS, config).eval()

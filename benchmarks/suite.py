@@ -4,6 +4,7 @@ import gc
 import json
 import math
 import time
+import traceback
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib import import_module
@@ -106,12 +107,15 @@ def _lasting(found: dict[str, Any]) -> dict[str, Any]:
 
 
 def run_bench(name: str, options: Options) -> Path:
-    """Run what is asked for of a bench and not done yet; write name.json and name.png; the path of the former."""
+    """Run what is asked for of a bench and not done yet; write name.json and name.png; the path of the former.
+
+    A job that fails does not keep the others from being measured: exits with an error after them.
+    """
     bench = bench_named(name)
     disable_progress_bar()
     print(f"\n# {name}\n\n{bench.__doc__.strip()}", flush=True)
     record = Record(name, options, bench.TARGETS)
-    left = []
+    left, failed = [], []
     gc.freeze()  # what is there by now is not looked through after every job
     for job in bench.jobs(options.quick):
         wanted = not options.parts or any(job.part.startswith(part) for part in options.parts)
@@ -120,8 +124,14 @@ def run_bench(name: str, options: Options) -> Path:
         if time.monotonic() >= options.deadline:
             left.append(f"{job.part} ({describe(job.case)})")
             continue
-        comparisons = Comparison.all_of(job, job.measure(options.rounds or job.rounds, options.clock))
-        gc.collect()  # models hold themselves in circles, and the next job needs their memory
+        try:
+            comparisons = Comparison.all_of(job, job.measure(options.rounds or job.rounds, options.clock))
+        except Exception:
+            traceback.print_exc()
+            failed.append(f"{job.part} ({describe(job.case)})")
+            continue
+        finally:
+            gc.collect()  # models hold themselves in circles, and the next job needs their memory
         record.add(comparisons)
         for comparison in comparisons:
             print(f"\n{comparison.title()}\n\n{comparison.table()}", flush=True)
@@ -134,4 +144,6 @@ def run_bench(name: str, options: Options) -> Path:
     if any(comparison.quantity != DEVIATION for comparison in record.comparisons):
         draw(record.comparisons, picture)
         print(f"\nwritten: {record.path}, {picture}", flush=True)
+    if failed:
+        raise SystemExit(f"error: not measured, for what is told above: {'; '.join(failed)}")
     return record.path

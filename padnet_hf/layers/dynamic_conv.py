@@ -3,6 +3,7 @@
 Axis letters: B batch, C/O channels in/out, G groups, E kernels, d dynamic output channels.
 """
 
+import math
 from functools import partial
 from typing import Any, Self
 
@@ -12,17 +13,18 @@ from torch import Tensor, nn
 
 from padnet_hf.errors import PADNetError
 from padnet_hf.layers.autocast import in_autocast_dtype, no_autocast
+from padnet_hf.layers.conv_paths import paths
 from padnet_hf.layers.kernel_attention import KernelAttention
 from padnet_hf.layers.mixed_conv import is_mixed_after, mix_outputs, mixed_conv2d
-from padnet_hf.layers.sample_conv import Geometry, convolve_in_graph, output_layout
+from padnet_hf.layers.sample_conv import Geometry, convolve_in_graph, output_layout, scaled_conv2d, skipped
 from padnet_hf.layers.wrapped import call_inside
+from padnet_hf.method.kept import Kept
 from padnet_hf.method.layer import MaskGroup, MultiplyAdds, PADLayer
 from padnet_hf.method.packing import Packed
 from padnet_hf.method.weight import PADWeight
 
-_APART = 1.0
-"""A unit partition's static channels are convolved apart where a channel's kernel has more elements than so many times
-the output's positions; measured with benchmarks/dynamic_conv.py."""
+_POSITIONS: Kept[tuple[Tensor, Tensor]] = Kept()
+"""Positions of dynamic and static channels, by mask bits."""
 
 
 class PADDynamicConv2d(PADLayer):
@@ -64,6 +66,7 @@ class PADDynamicConv2d(PADLayer):
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
+        paths()  # refuses a file that is wrong
         for name, value in (("num_kernels", num_kernels), ("reduction", reduction), ("groups", groups)):
             if value < 1:
                 raise PADNetError(f"{name} is {value}, but must be at least 1.")
@@ -172,16 +175,38 @@ class PADDynamicConv2d(PADLayer):
         output is large and the kernel small.
         """
         weight, dynamic = self.weight, self.weight.dynamic
-        scales, positions = weight.scales(), weight.positions()
-        per_channel = weight.shape[1:].numel()
-        size = self.geometry.output_size(inputs.shape, weight.shape)
-        if self.groups > 1 or per_channel < _APART * size[0] * size[1]:
+        scales, positions = self._scales(inputs), self._positions()
+        inputs, geometry = skipped(inputs, weight.shape, self.geometry)
+        if not self._is_apart(inputs, geometry):
             packed = Packed(dynamic.flatten(1), weight.static.flatten(), *scales, *positions)
-            return mixed_conv2d(inputs, shares, packed, weight.shape, self.geometry, width=per_channel)
-        shape = dynamic.shape[1:]
-        mixed = mixed_conv2d(inputs, shares * scales[0], Packed(dynamic.flatten(1)), shape, self.geometry)
-        static = F.conv2d(inputs, (weight.static * scales[1]).to(inputs.dtype), None, *self.geometry)
-        return _Interleave.apply(mixed, static, *positions)
+            return mixed_conv2d(inputs, shares, packed, weight.shape, geometry, width=weight.shape[1:].numel())
+        mixed = mixed_conv2d(
+            *(inputs, shares * scales[0], Packed(dynamic.flatten(1)), dynamic.shape[1:], geometry),
+            scratch_for="dynamic channels",
+        )
+        static = scaled_conv2d(inputs, weight.static, scales[1], geometry, scratch_for="static channels")
+        interleave = _Interleave.apply if torch.is_grad_enabled() else _Interleave.forward  # apply takes time
+        return interleave(mixed, static, *positions)
+
+    def _scales(self, inputs: Tensor) -> tuple[Tensor, Tensor] | tuple[float, float]:
+        """lambda_d and lambda_s; on a CPU with gradients off as numbers, which take fewer of torch's operators."""
+        if torch.is_grad_enabled() or inputs.device.type != "cpu":
+            return self.weight.scales()
+        scale_dynamic = 2 * torch.sigmoid(self.weight.phi).item()
+        return scale_dynamic, 2 - scale_dynamic
+
+    def _positions(self) -> tuple[Tensor, Tensor]:
+        """Of dynamic and static channels, in 64 bits, which writing to them takes."""
+        weight = self.weight
+        return _POSITIONS.get((weight.mask_bits,), lambda: tuple(p.long() for p in weight.positions()))
+
+    def _is_apart(self, inputs: Tensor, geometry: Geometry) -> bool:
+        """Whether the static channels are convolved by themselves."""
+        shape = self.weight.shape
+        positions = math.prod(geometry.output_size(inputs.shape, shape))
+        if shape[-2:] == (1, 1) and positions >= paths().narrow:  # a matrix product for each sample either way
+            positions *= max(inputs.shape[0], 1)
+        return self.groups == 1 and shape[1:].numel() >= paths().apart * positions
 
     def _in_graph(self, inputs: Tensor, shares: Tensor) -> Tensor:
         """The same for compilers and exporters: the number of images may change, and nothing is written in place."""
@@ -247,9 +272,11 @@ class _Interleave(torch.autograd.Function):
 
     @staticmethod
     def forward(dynamic: Tensor, static: Tensor, dynamic_index: Tensor, static_index: Tensor) -> Tensor:
-        order = torch.cat([dynamic_index, static_index]).argsort()
-        outputs = torch.cat([dynamic, static], dim=1).index_select(1, order)  # faster than scattered writing
-        return outputs.contiguous(memory_format=output_layout(static))
+        size = (len(static), dynamic.shape[1] + static.shape[1], *static.shape[2:])
+        layout = output_layout(static)
+        outputs = torch.empty(size, dtype=static.dtype, device=static.device, memory_format=layout)
+        outputs.index_copy_(1, dynamic_index, dynamic)
+        return outputs.index_copy_(1, static_index, static)
 
     @staticmethod
     def setup_context(ctx: Any, arguments: tuple[Tensor, ...], output: Tensor) -> None:

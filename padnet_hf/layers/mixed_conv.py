@@ -13,30 +13,26 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import FunctionCtx, once_differentiable
 
-from padnet_hf.layers.sample_conv import Geometry, at_once, convolve, convolve_backward, output_layout
+from padnet_hf.layers.conv_paths import paths
+from padnet_hf.layers.sample_conv import Geometry, at_once, convolve, convolve_backward, output_layout, skipped
+from padnet_hf.method.batched import merge_at_once
 from padnet_hf.method.packing import Packed, unpacked_copies
 from padnet_hf.method.scratch import scratch
 
-_SCRATCH_BYTES = 16 * 2**20
-"""Mixed kernels that exist at once on a CPU; measured with benchmarks/dynamic_conv.py."""
-
-_BLOCK_BYTES = 5 * 2**18
-"""A CPU mixes so much of a kernel, some of its output channels, and convolves with it before the rest: it is still in
-the core's cache, and what it is mixed from was read once for many samples. Half of a usual second-level cache."""
-
-_LANES = 16
-"""Such a part has a multiple of so many output channels, which a CPU convolves together."""
-
-_OUTPUT_MIXING = 100
-"""Below so many (E - 1) * P, convolving with every kernel is cheaper than mixing kernels for every sample."""
-
 
 def mixed_conv2d(
-    inputs: Tensor, shares: Tensor, kernels: Packed, shape: torch.Size, geometry: Geometry, width: int = 1
+    inputs: Tensor,
+    shares: Tensor,
+    kernels: Packed,
+    shape: torch.Size,
+    geometry: Geometry,
+    width: int = 1,
+    scratch_for: str | None = None,
 ) -> Tensor:
     """inputs (B, C, height, width), shares (B, E), E kernels of shape (O, C/G, height, width) -> (B, O, ...).
 
-    Positions in `kernels` are those of rows of `width` elements.
+    Positions in `kernels` are those of rows of `width` elements. With `scratch_for`, a purpose, and gradients off the
+    result may hold only until something is computed for it again.
 
     The way is chosen by shape and device: on small outputs all E convolutions are done and their outputs mixed, on
     others the kernels are mixed by a matrix product, a few samples at a time, and again in the backward pass, so that
@@ -45,17 +41,15 @@ def mixed_conv2d(
     shares = shares.to(kernels.dynamic.dtype)
     if kernels.static is None and is_mixed_after(inputs, len(kernels.dynamic), shape, geometry):
         return mix_outputs(inputs, shares, kernels.dynamic.view(-1, *shape), geometry)
-    rows, columns = geometry.stride
-    skips = (rows, columns) != (1, 1) and shape[-2:] == (1, 1) and geometry.padding == (0, 0)
-    if skips and inputs.is_contiguous():  # left out here, once for all blocks, it is a matrix product
-        inputs, geometry = inputs[:, :, ::rows, ::columns].contiguous(), geometry._replace(stride=(1, 1))
-    convolution = _MixedConv.apply if torch.is_grad_enabled() else _MixedConv.forward  # apply costs time of its own
-    return convolution(inputs, shares, shape, geometry, width, *kernels)
+    inputs, geometry = skipped(inputs, shape, geometry)
+    if torch.is_grad_enabled():
+        return _MixedConv.apply(inputs, shares, shape, geometry, width, *kernels)
+    return _convolve_mixed(inputs, shares, kernels, shape, geometry, width, scratch_for)
 
 
 def is_mixed_after(inputs: Tensor, num_kernels: int, shape: torch.Size, geometry: Geometry) -> bool:
     """Whether to convolve with every kernel and mix the outputs, rather than the kernels."""
-    few = (num_kernels - 1) * math.prod(geometry.output_size(inputs.shape, shape)) < _OUTPUT_MIXING
+    few = (num_kernels - 1) * math.prod(geometry.output_size(inputs.shape, shape)) < paths().output_mixing
     return geometry.groups == 1 and few
 
 
@@ -68,6 +62,46 @@ def mix_outputs(inputs: Tensor, shares: Tensor, kernels: Tensor, geometry: Geome
     return mixed.contiguous(memory_format=output_layout(inputs))
 
 
+def _convolve_mixed(
+    inputs: Tensor,
+    shares: Tensor,
+    kernels: Packed,
+    shape: torch.Size,
+    geometry: Geometry,
+    width: int,
+    scratch_for: str | None = None,
+) -> Tensor:
+    if width > 1:  # scaled here, once for all samples
+        shares, kernels = shares * kernels.scale_dynamic, kernels._replace(scale_dynamic=None)
+    if inputs.shape[0] == 1 and inputs.device.type == "cpu" and inputs.is_contiguous():
+        values = kernels.dynamic
+        if kernels.static is not None or values.shape[1] * values.element_size() <= paths().block_bytes:
+            return F.conv2d(inputs, _one_kernel(shares, kernels, width).view(shape).to(inputs.dtype), None, *geometry)
+    size = (inputs.shape[0], shape[0], *geometry.output_size(inputs.shape, shape))
+    layout = output_layout(inputs)
+    if scratch_for is None or inputs.device.type != "cpu" or layout is torch.channels_last:
+        outputs = torch.empty(size, dtype=inputs.dtype, device=inputs.device, memory_format=layout)
+    else:
+        outputs = scratch(scratch_for, math.prod(size), inputs.dtype).view(size)
+    for chunk in _chunks(shares, kernels, shape, inputs):
+        for samples, full in chunk.full_kernels(kernels, width, shape, inputs):
+            convolve(inputs[samples], full.to(inputs.dtype), geometry, out=outputs[samples, chunk.channels])
+    return outputs
+
+
+def _one_kernel(shares: Tensor, kernels: Packed, width: int) -> Tensor:
+    """The kernel (N,) of a single sample, which is convolved with as with any; holds until the next is asked for."""
+    values = kernels.dynamic
+    mixed = torch.mm(shares, values, out=scratch("mixed kernels", values.shape[1], values.dtype).view(1, -1))
+    if kernels.static is None:
+        return mixed
+    return next(
+        unpacked_copies(mixed, *kernels[1:])
+        if width == 1
+        else _with_static_rows(mixed.view(1, -1, width), kernels, count=1)
+    )
+
+
 class _MixedConv(torch.autograd.Function):
     """Mixed kernels exist while they are used, in the forward and once more in the backward pass."""
 
@@ -75,13 +109,7 @@ class _MixedConv(torch.autograd.Function):
     def forward(
         inputs: Tensor, shares: Tensor, shape: torch.Size, geometry: Geometry, width: int, *parts: Tensor
     ) -> Tensor:
-        kernels = Packed(*parts)
-        size = geometry.output_size(inputs.shape, shape)
-        outputs = inputs.new_empty((len(inputs), shape[0], *size)).contiguous(memory_format=output_layout(inputs))
-        for chunk in _chunks(shares, kernels, shape, inputs):
-            for samples, full in chunk.full_kernels(kernels, width, shape, inputs):
-                convolve(inputs[samples], full.to(inputs.dtype), geometry, out=outputs[samples, chunk.channels])
-        return outputs
+        return _convolve_mixed(inputs, shares, Packed(*parts), shape, geometry, width)
 
     @staticmethod
     def setup_context(ctx: FunctionCtx, arguments: tuple, output: Tensor) -> None:
@@ -163,12 +191,33 @@ class _Chunk(NamedTuple):
         if kernels.static is None:
             yield self.samples, self.mixed.view(len(self.mixed), -1, *shape[1:])
             return
-        copies = unpacked_copies(self.mixed, *kernels[1:], width)
-        if at_once(inputs, shape):
-            yield self.samples, torch.stack([copy.clone() for copy in copies]).view(-1, *shape)
-            return
-        for number, copy in enumerate(copies, start=self.samples.start):
-            yield slice(number, number + 1), copy.view(1, *shape)
+        together = at_once(inputs, shape)
+        if width > 1:
+            count = len(self.mixed) if together else 1
+            copies = _with_static_rows(self.mixed.view(len(self.mixed), -1, width), kernels, count)
+        elif together:
+            copies, count = (merge_at_once(None, self.mixed, *kernels[1:]),), len(self.mixed)
+        else:
+            copies, count = unpacked_copies(self.mixed, *kernels[1:]), 1
+        for start, copy in zip(range(self.samples.start, self.samples.stop, count), copies, strict=True):
+            yield slice(start, start + count), copy.view(count, *shape)
+
+
+def _with_static_rows(mixed: Tensor, kernels: Packed, count: int) -> Iterator[Tensor]:
+    """Mixed rows (b, d, width) with the static ones in their places (count, U, width), `count` samples at a time.
+
+    All lie in the same memory, of which only the dynamic rows change: use them before asking for the next.
+    """
+    width, dtype = mixed.shape[2], mixed.dtype
+    static = (kernels.static * kernels.scale_static).view(-1, width)
+    total = mixed.shape[1] + static.shape[0]
+    on_cpu = mixed.device.type == "cpu"
+    memory = scratch("full kernels", count * total * width, dtype) if on_cpu else mixed.new_empty(count * total * width)
+    rows = memory.view(count, total, width)
+    rows.index_copy_(1, kernels.static_index, static.expand(count, -1, -1))
+    for some in mixed.split(count):
+        scaled = some if kernels.scale_dynamic is None else some * kernels.scale_dynamic
+        yield rows.index_copy_(1, kernels.dynamic_index, scaled)
 
 
 def _chunks(shares: Tensor, kernels: Packed, shape: torch.Size, inputs: Tensor) -> Iterator[_Chunk]:
@@ -176,15 +225,18 @@ def _chunks(shares: Tensor, kernels: Packed, shape: torch.Size, inputs: Tensor) 
     dynamic, in_blocks = kernels.dynamic, kernels.static is None and inputs.shape[1] == shape[1]
     all_channels, all_elements = slice(0, shape[0]), slice(0, dynamic.shape[1])
     if inputs.device.type != "cpu":
+        if shares.shape[0] == 0:
+            return
         yield _Chunk(slice(0, len(shares)), all_channels, all_elements, shares @ dynamic)
         return
     channel, size = shape[1:].numel(), dynamic.element_size()
     in_full = kernels.static is not None and at_once(inputs, shape)
-    for channels in _parts(shape[0], _BLOCK_BYTES // (channel * size), _LANES) if in_blocks else (all_channels,):
+    most = paths().block_bytes // (channel * size)
+    for channels in _parts(shape[0], most, paths().lanes) if in_blocks else (all_channels,):
         elements = slice(channels.start * channel, channels.stop * channel) if in_blocks else all_elements
         values = dynamic[:, elements]
         sample_bytes = (shape.numel() if in_full else values.shape[1]) * size
-        for samples in _parts(len(shares), _SCRATCH_BYTES // sample_bytes):
+        for samples in _parts(len(shares), paths().scratch_bytes // sample_bytes):
             some = shares[samples]
             memory = scratch("mixed kernels", len(some) * values.shape[1], dynamic.dtype).view(len(some), -1)
             yield _Chunk(samples, channels, elements, torch.mm(some, values, out=memory))

@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-_SMALL_KERNEL = 40_000
-"""Up to so many elements, a CPU convolves many samples at once faster than one after the other."""
+from padnet_hf.layers.conv_paths import paths
+from padnet_hf.method.scratch import scratch
 
 
 class Geometry(NamedTuple):
@@ -36,13 +36,22 @@ def output_layout(inputs: Tensor) -> torch.memory_format:
 
 def at_once(inputs: Tensor, shape: torch.Size) -> bool:
     """Whether to convolve all samples as groups of one convolution, rather than one after the other."""
-    return inputs.device.type != "cpu" or (shape.numel() <= _SMALL_KERNEL and inputs.is_contiguous())
+    return inputs.device.type != "cpu" or (shape.numel() <= paths().small_kernel and inputs.is_contiguous())
+
+
+def skipped(inputs: Tensor, shape: torch.Size, geometry: Geometry) -> tuple[Tensor, Geometry]:
+    """A convolution 1x1 with strides as one without: positions left out once, the rest is a matrix product."""
+    rows, columns = geometry.stride
+    is_strided = (rows, columns) != (1, 1) and shape[-2:] == (1, 1) and geometry.padding == (0, 0)
+    if not is_strided or not inputs.is_contiguous():
+        return inputs, geometry
+    return inputs[:, :, ::rows, ::columns].contiguous(), geometry._replace(stride=(1, 1))
 
 
 def convolve(inputs: Tensor, kernels: Tensor, geometry: Geometry, out: Tensor) -> None:
     """inputs (b, C, height, width), kernels (b, O, C/G, height, width) -> out (b, O, ...)."""
     count = len(kernels)
-    if _is_matrix(inputs, kernels, geometry):
+    if is_matrix(inputs, kernels.shape, geometry):
         torch.bmm(kernels.flatten(2), inputs.flatten(2), out=out.flatten(2))
     elif at_once(inputs, kernels.shape[1:]):
         together = geometry._replace(groups=count * geometry.groups)
@@ -51,6 +60,39 @@ def convolve(inputs: Tensor, kernels: Tensor, geometry: Geometry, out: Tensor) -
     else:
         for number in range(count):
             out[number] = F.conv2d(inputs[number : number + 1], kernels[number], None, *geometry)[0]
+
+
+def scaled_conv2d(
+    inputs: Tensor, kernel: Tensor, scale: Tensor | float, geometry: Geometry, scratch_for: str
+) -> Tensor:
+    """All samples with one kernel (O, C/G, height, width) times `scale`.
+
+    With gradients off the smaller one is scaled, kernel or outputs, and on a CPU what is given may hold only until
+    something is computed for `scratch_for` again.
+    """
+    if torch.is_grad_enabled():
+        return F.conv2d(inputs, (kernel * scale).to(inputs.dtype), None, *geometry)
+    batch, size = inputs.shape[0], geometry.output_size(inputs.shape, kernel.shape)
+    count = batch * kernel.shape[0] * size[0] * size[1]
+    is_after = count < kernel.numel()
+    kernel = (kernel if is_after else kernel * scale).to(inputs.dtype)
+    if inputs.device.type == "cpu" and is_matrix(inputs, kernel.shape, geometry):
+        memory = scratch(scratch_for, count, inputs.dtype)
+        if batch > 1 and size[0] * size[1] < paths().narrow:
+            outputs = _one_product(inputs, kernel, memory).view(-1, batch, *size).transpose(0, 1)
+        else:
+            outputs = memory.view(batch, -1, *size)
+            convolve(inputs, kernel.expand(batch, *kernel.shape), geometry, out=outputs)
+    else:
+        outputs = F.conv2d(inputs, kernel, None, *geometry)
+    return outputs.mul_(scale) if is_after else outputs
+
+
+def _one_product(inputs: Tensor, kernel: Tensor, memory: Tensor) -> Tensor:
+    """inputs (b, C, height, width), kernel (O, C, 1, 1) -> (O, b * P): columns of all samples side by side."""
+    columns = scratch("columns", inputs.numel(), inputs.dtype).view(inputs.shape[1], inputs.shape[0], -1)
+    columns.copy_(inputs.flatten(2).transpose(0, 1))
+    return torch.mm(kernel.flatten(1), columns.flatten(1), out=memory.view(kernel.shape[0], -1))
 
 
 def convolve_in_graph(inputs: Tensor, kernels: Tensor, geometry: Geometry) -> Tensor:
@@ -80,7 +122,7 @@ def convolve_backward(
     add: to what `out` holds, rather than in its place.
     """
     count = len(kernels)
-    if _is_matrix(inputs, kernels, geometry):
+    if is_matrix(inputs, kernels.shape, geometry):
         grad = grad.flatten(2)
         if out is not None:
             columns = out.flatten(2)
@@ -110,7 +152,7 @@ def convolve_backward(
     return grad_kernels.view_as(kernels)
 
 
-def _is_matrix(inputs: Tensor, kernels: Tensor, geometry: Geometry) -> bool:
+def is_matrix(inputs: Tensor, kernels: torch.Size, geometry: Geometry) -> bool:
     """Whether the convolution is a matrix product over channels."""
     is_plain = geometry[:2] == ((1, 1), (0, 0)) and geometry.groups == 1 and inputs.is_contiguous()
-    return is_plain and kernels.shape[-2:] == (1, 1)
+    return is_plain and kernels[-2:] == (1, 1)

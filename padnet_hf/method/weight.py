@@ -347,7 +347,9 @@ class PADWeight(nn.Module):
 
     def _element_positions(self) -> tuple[Tensor, Tensor]:
         positions = self.positions()
-        return positions if self.granularity == "element" else _positions(self.layout.over_elements(self.mask()))
+        if self.num_candidates(self.granularity) == self.shape.numel():  # elements, or units of one element each
+            return positions
+        return _positions(self.layout.over_elements(self.mask()))
 
     @torch.no_grad()
     def scale_units(self, factors: Tensor) -> None:

@@ -126,6 +126,29 @@ def test_when_the_time_is_used_up_nothing_more_is_started_and_what_is_left_is_to
     assert "left for want of time" not in capsys.readouterr().out
 
 
+def test_a_job_that_fails_is_told_and_keeps_no_other_from_being_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log: list[str] = []
+    bench = toy_bench(log)
+
+    def fail(rounds: int, clock: str) -> Measured:
+        raise MemoryError("too large")
+
+    def jobs(quick: bool) -> Iterator[Job]:
+        yield Job("broken", {"tokens": 7}, fail, 3, ("slow",))
+        yield from bench.jobs(quick)
+
+    monkeypatch.setattr(suite, "bench_named", lambda name: SimpleNamespace(**vars(bench) | {"jobs": jobs}))
+    for resumed in ([], ["--resume"]):  # it is not taken for done
+        with pytest.raises(SystemExit, match=r"^error: not measured, for what is told above: broken \(7 tokens\)$"):
+            main(["experts", "--output", str(tmp_path), *resumed])
+        assert "MemoryError: too large" in capsys.readouterr().err
+        assert log == ["first", "second"]
+        found = json.loads((tmp_path / "experts.json").read_text())
+        assert [comparison["part"] for comparison in found["comparisons"]] == ["first", "second"]
+
+
 def test_without_a_cuda_device_its_bench_is_refused_unless_quick(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from padnet_hf.layers import dynamic_conv, mixed_conv, sample_conv
+from padnet_hf.layers import conv_paths
+from padnet_hf.layers.conv_paths import ConvPaths
 from padnet_hf.layers.dynamic_conv import PADDynamicConv2d
 from padnet_hf.method.conversion import partitioned_state
 from padnet_hf.method.layer import pad_weights
@@ -39,24 +40,24 @@ SHAPES: dict[str, dict[str, Any]] = {
     "depthwise same": {"kernel_size": 2, "padding": "same", "groups": 4, "bias": False},
 }
 
-_THREE_CHANNELS = {"_OUTPUT_MIXING": 0, "_APART": 0, "_BLOCK_BYTES": 0, "_LANES": 3}
+_THREE_CHANNELS = {"output_mixing": 0, "apart": 0, "block_bytes": 0, "lanes": 3}
 
 WAYS: dict[str, dict[str, float]] = {
     "as chosen": {},
-    "outputs mixed": {"_OUTPUT_MIXING": 10**9, "_APART": 0},
-    "outputs mixed, static channels too": {"_OUTPUT_MIXING": 10**9, "_APART": 10**9},
-    "all samples at once": {"_OUTPUT_MIXING": 0, "_SMALL_KERNEL": 10**9, "_APART": 10**9},
-    "all samples at once, static channels apart": {"_OUTPUT_MIXING": 0, "_SMALL_KERNEL": 10**9, "_APART": 0},
-    "one sample after the other": {"_OUTPUT_MIXING": 0, "_SMALL_KERNEL": 0, "_APART": 10**9},
-    "one sample after the other, static channels apart": {"_OUTPUT_MIXING": 0, "_SMALL_KERNEL": 0, "_APART": 0},
-    "two samples at once": {"_OUTPUT_MIXING": 0, "_SMALL_KERNEL": 10**9, "_APART": 10**9, "_SCRATCH_BYTES": 2},
-    "two samples mixed at once": {"_OUTPUT_MIXING": 0, "_SMALL_KERNEL": 0, "_APART": 10**9, "_SCRATCH_BYTES": 2},
-    "one sample mixed at once": {"_OUTPUT_MIXING": 0, "_APART": 0, "_SCRATCH_BYTES": 0},
-    "all samples at once, three channels": {"_SMALL_KERNEL": 10**9, **_THREE_CHANNELS},
-    "one sample after the other, three channels": {"_SMALL_KERNEL": 0, **_THREE_CHANNELS},
-    "two samples mixed at once, three channels": {"_SMALL_KERNEL": 0, "_SCRATCH_BYTES": 3 / 4, **_THREE_CHANNELS},
-    "for a compiler, kernels mixed": {"_OUTPUT_MIXING": 0},
-    "for a compiler, outputs mixed": {"_OUTPUT_MIXING": 10**9},
+    "outputs mixed": {"output_mixing": 10**9, "apart": 0},
+    "outputs mixed, static channels too": {"output_mixing": 10**9, "apart": 10**9},
+    "all samples at once": {"output_mixing": 0, "small_kernel": 10**9, "apart": 10**9},
+    "all samples at once, static channels apart": {"output_mixing": 0, "small_kernel": 10**9, "apart": 0},
+    "one sample after the other": {"output_mixing": 0, "small_kernel": 0, "apart": 10**9},
+    "one sample after the other, static channels apart": {"output_mixing": 0, "small_kernel": 0, "apart": 0},
+    "two samples at once": {"output_mixing": 0, "small_kernel": 10**9, "apart": 10**9, "scratch_bytes": 2},
+    "two samples mixed at once": {"output_mixing": 0, "small_kernel": 0, "apart": 10**9, "scratch_bytes": 2},
+    "one sample mixed at once": {"output_mixing": 0, "apart": 0, "scratch_bytes": 0},
+    "all samples at once, three channels": {"small_kernel": 10**9, **_THREE_CHANNELS},
+    "one sample after the other, three channels": {"small_kernel": 0, **_THREE_CHANNELS},
+    "two samples mixed at once, three channels": {"small_kernel": 0, "scratch_bytes": 3 / 4, **_THREE_CHANNELS},
+    "for a compiler, kernels mixed": {"output_mixing": 0},
+    "for a compiler, outputs mixed": {"output_mixing": 10**9},
 }
 """Ways of computing the same, by thresholds that lead there; scratch here in kernels, not bytes."""
 
@@ -76,9 +77,10 @@ def force(way: str, patch: pytest.MonkeyPatch, kernel_bytes: int) -> None:
     """Set the thresholds that lead to `way` for kernels of this size."""
     if way.startswith("for a compiler"):
         patch.setattr(torch.compiler, "is_compiling", lambda: True)
-    for name, value in WAYS[way].items():
-        module = next(module for module in (mixed_conv, sample_conv, dynamic_conv) if hasattr(module, name))
-        patch.setattr(module, name, value * kernel_bytes if name == "_SCRATCH_BYTES" else value)
+    table = WAYS[way]
+    if "scratch_bytes" in table:
+        table = {**table, "scratch_bytes": int(table["scratch_bytes"] * kernel_bytes)}
+    patch.setattr(conv_paths, "_in_use", ConvPaths(**table))
 
 
 def make_conv(

@@ -1,4 +1,4 @@
-"""What a layer of experts launches off the CPU: as much for 16 experts as for 2, and nothing that waits for the device.
+"""What layers launch off the CPU: as much for many experts or images as for few, and experts never wait for the device.
 
 Counted on the CPU, with copies put together as elsewhere.
 """
@@ -6,6 +6,7 @@ Counted on the CPU, with copies put together as elsewhere.
 import pytest
 import torch
 
+from padnet_hf.layers.dynamic_conv import PADDynamicConv2d
 from padnet_hf.layers.feed_forward import PADFeedForward
 from padnet_hf.method import packing
 from padnet_hf.method.conversion import partitioned_state
@@ -52,6 +53,27 @@ def launches_of(layer: PADFeedForward) -> tuple[list[str], list[str], list[str]]
     with Launches() as backward:
         outputs.backward(torch.ones_like(outputs))
     return inference.names, forward.names, backward.names
+
+
+def launches_of_convolution(form: str, images: int) -> tuple[list[str], list[str]]:
+    """Of inference, and of a forward and backward pass, with kernels so small that a CPU computes as others do."""
+    torch.manual_seed(0)
+    layer = PADDynamicConv2d(8, 16, 3, padding=1, bias=False)
+    if form != "fully dynamic":
+        mask = torch.arange(layer.weight.num_candidates(form)) % 2 == 0
+        layer.weight.become(partitioned_state(layer.weight, mask, form), form)
+    inputs = torch.randn(images, 8, 12, 12, requires_grad=True)
+    layer(inputs).sum().backward()  # what is worked out once
+    with torch.no_grad(), Launches() as inference:
+        layer(inputs)
+    with Launches() as training:
+        layer(inputs).sum().backward()
+    return inference.names, training.names
+
+
+@pytest.mark.parametrize("form", ["fully dynamic", "element", "unit"])
+def test_launches_of_a_convolution_do_not_grow_with_the_number_of_images(form: str) -> None:
+    assert launches_of_convolution(form, 3) == launches_of_convolution(form, 12)
 
 
 def waits(names: list[str]) -> int:
