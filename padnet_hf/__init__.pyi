@@ -8,6 +8,7 @@ from .layers.dynamic_conv import PADDynamicConv2d
 from .layers.feed_forward import PADFeedForward
 from .layers.kernel_attention import register_attention
 from .method import PADWeight, PartitionConfig, PartitionReport, partition, register_criterion
+from .method.relatedness import relatedness
 from .models.families.albert import (
     PADAlbertConfig,
     PADAlbertForMaskedLM,
@@ -273,6 +274,7 @@ __all__ = [
     "register_attention",
     "register_criterion",
     "register_family",
+    "relatedness",
     "restore_masks",
     "sparsify_adapter",
     "to_stock",

@@ -59,28 +59,54 @@ def inspect(
     source: Source,
     plot: Annotated[Path | None, typer.Option(help="Draw it too: a .png, .pdf or .svg file.")] = None,
     values: Annotated[bool, typer.Option("--values", help="Read all weights too, and look for NaN.")] = False,
+    relatedness: Annotated[
+        bool, typer.Option("--relatedness", help="Read them and say how far apart the copies of every layer are.")
+    ] = False,
     as_json: AsJSON = False,
     revision: Revision = None,
     token: Token = None,
 ) -> None:
     """Say what a checkpoint is and takes; reads its configuration and headers, no weights.
 
+    With `--relatedness`, `--plot` draws that.
+
     Example: `padnet inspect org/pad-bert-moe-50 --plot partition.png`
     """
     from padnet_hf.hub.inspection import inspect_checkpoint
-    from padnet_hf.hub.values import non_finite
+    from padnet_hf.hub.values import non_finite, tensors_of
+    from padnet_hf.method.relatedness import advice, of_tensors
 
-    found = inspect_checkpoint(source, revision=revision, token=token)
+    found, related = inspect_checkpoint(source, revision=revision, token=token), None
+    if relatedness:
+        layers = [layer.name for layer in found.report.layers]
+        related = of_tensors(tensors_of(source, revision=revision, token=token), layers)
     if plot is not None:
-        found.report.plot(plot)
+        _draw(found, related, plot)
     not_finite = non_finite(source, revision=revision, token=token) if values else None
     if as_json:
-        _print_json(found.to_dict() | ({} if not_finite is None else {"not_finite": not_finite}))
+        more = {"not_finite": not_finite, "relatedness": related}
+        _print_json(found.to_dict() | {name: value for name, value in more.items() if value is not None})
         return
     console.print(f"{_headline(found)}\n\n{found.report}", markup=False)
+    if related is not None:
+        rows = [f"{name}  {value:.3g}" for name, value in related.items()]
+        rows.append(advice(related, found.num_copies) if related else "nothing is dynamic, so there are no copies")
+        console.print(
+            "\n".join(["", "distance of the copies from their mean, as a share of their energy", *rows]), markup=False
+        )
     if not_finite is not None:
         listed = [f"{name}: {count:,} values are NaN or infinite" for name, count in not_finite.items()]
         console.print("\n".join(["", *(listed or ["all values are finite"])]), markup=False)
+
+
+def _draw(found: "Inspection", related: dict[str, float] | None, path: Path) -> None:
+    """The sizes, or how far copies are apart."""
+    from padnet_hf.method.plot import draw_relatedness
+
+    if related:
+        draw_relatedness(related, found.num_copies, path)
+    else:
+        found.report.plot(path)
 
 
 def _headline(found: "Inspection") -> str:

@@ -42,6 +42,11 @@ class Inspection:
     file_bytes: int
     num_files: int
 
+    @property
+    def num_copies(self) -> int:
+        """E, of every dynamic layer: experts or kernels."""
+        return getattr(self.config, f"num_{self.config.copies}")
+
     def to_dict(self) -> dict[str, Any]:
         """Plain dictionaries, lists and numbers, ready for JSON."""
         return {

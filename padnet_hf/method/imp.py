@@ -24,11 +24,12 @@ from padnet_hf.method.layer import (
 )
 from padnet_hf.method.packing import unpack_mask
 from padnet_hf.method.processes import failing_together, from_all
+from padnet_hf.method.relatedness import relatedness
 from padnet_hf.method.report import PartitionReport, report
 from padnet_hf.method.scoring import Batch, no_trace, score_parameters, take
 from padnet_hf.method.shards import is_sharded
 from padnet_hf.method.static_values import StaticValue, mean_of, unweighted, weighted
-from padnet_hf.method.trial import copies_are_equal, relatedness, trials
+from padnet_hf.method.trial import copies_are_equal, trials
 from padnet_hf.method.work import count_work
 
 logger = logging.getLogger(__name__)
@@ -141,9 +142,9 @@ def _tell_changed_outputs(model: nn.Module, values: StaticValues) -> None:
     weights = pad_weights(model).values()
     if not all(copies_are_equal(weight.dynamic) for weight in weights):  # equal ones, the usual case, are seen at once
         logger.warning(
-            "The copies of this model differ, by %.2g %% of their energy. Where they become static they are replaced "
-            "by %s, so its outputs change: train on afterwards.",
-            100 * relatedness(weights),
+            "The copies of this model differ, by up to %.2g %% of a layer's energy. Where they become static they are "
+            "replaced by %s, so its outputs change: train on afterwards.",
+            100 * max(relatedness(model).values()),
             _IN_WORDS[values],
         )
     weighted = [name for name, layer in pad_layers(model).items() if not layer.mixes_to_one()]

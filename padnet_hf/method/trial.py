@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from padnet_hf.method.layout import Granularity
-from padnet_hf.method.packing import mean_over_copies, pack_mask, positions_of, unpack_mask
+from padnet_hf.method.packing import pack_mask, positions_of, unpack_mask
 from padnet_hf.method.static_values import mean_of
 from padnet_hf.method.weight import PADWeight
 
@@ -15,21 +15,6 @@ from padnet_hf.method.weight import PADWeight
 def copies_are_equal(copies: Tensor) -> bool:
     """Whether all copies (E, ...) hold the same values, as they do after upcycling."""
     return all(torch.equal(copy, copies[0]) for copy in copies[1:])
-
-
-@torch.no_grad()
-def relatedness(weights: Iterable[PADWeight]) -> float:
-    """How far the copies of fully dynamic weights are from their mean: sum |Theta_e - mean|^2 / sum |Theta_e|^2 (ours).
-
-    0 after upcycling, (E-1)/E for copies that have nothing to do with each other.
-    """
-    apart = energy = 0.0
-    for weight in weights:
-        mean = mean_over_copies(weight.dynamic).float()  # exact where all are equal
-        for copy in weight.dynamic:
-            apart += float((copy - mean).square().sum())
-            energy += float(copy.float().square().sum())
-    return apart / energy if energy else 0.0
 
 
 class MaskTrial:

@@ -7,11 +7,14 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
+from padnet_hf import relatedness
 from padnet_hf.cli.app import app
 from padnet_hf.errors import PADCheckpointError
 from padnet_hf.hub.values import non_finite
+from padnet_hf.method.layer import pad_layers
 from tests.hub.cases import make_model
 from tests.hub.simulated_hub import SimulatedHub
+from tests.models.samples import set_apart
 
 NAME = "classifier.weight"
 
@@ -37,6 +40,21 @@ def test_the_command_says_so_on_request(tmp_path: Path) -> None:
     assert json.loads(run(app, ["inspect", folder, "--values", "--json"]).stdout)["not_finite"] == {NAME: 2}
     make_model("resnet-unit").save_pretrained(tmp_path / "good")
     assert "all values are finite" in run(app, ["inspect", str(tmp_path / "good"), "--values"]).stdout
+
+
+@pytest.mark.parametrize("shards", ["50GB", "100KB"])
+def test_how_far_copies_are_apart_is_read_from_the_file_as_from_the_model(tmp_path: Path, shards: str) -> None:
+    model = set_apart(make_model("bert-element"))
+    model.save_pretrained(tmp_path, max_shard_size=shards)
+    run, expected = CliRunner().invoke, relatedness(model)
+    found = json.loads(run(app, ["inspect", str(tmp_path), "--relatedness", "--json"]).stdout)["relatedness"]
+    assert found == pytest.approx(expected)
+    assert list(found) == list(pad_layers(model))
+    picture = tmp_path / "apart.png"
+    shown = run(app, ["inspect", str(tmp_path), "--relatedness", "--plot", str(picture)]).stdout
+    assert all(f"{layer}  {value:.3g}\n" in shown for layer, value in expected.items())
+    assert "copies are strangers in some layers" in shown
+    assert picture.read_bytes().startswith(b"\x89PNG")
 
 
 def test_a_damaged_file_is_named(tmp_path: Path) -> None:

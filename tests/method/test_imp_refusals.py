@@ -16,8 +16,7 @@ from padnet_hf.method import criteria
 from padnet_hf.method.config import PartitionConfig
 from padnet_hf.method.criteria import Scored, register_criterion
 from padnet_hf.method.imp import partition
-from padnet_hf.method.layer import pad_layers, pad_weights
-from padnet_hf.method.trial import relatedness
+from padnet_hf.method.layer import pad_layers
 from padnet_hf.method.weight import PADWeight
 from tests.method.toy import ToyModel, toy_batches
 
@@ -147,35 +146,6 @@ def test_weights_that_are_not_finite_are_refused(value: float) -> None:
     model = ToyModel()
     model.layers[0].experts.up_proj.dynamic.data[1, 2, 3] = value
     _refused(model, "scores of the criterion 'magnitude' are not finite", criterion="magnitude")
-
-
-def test_copies_that_differ_are_told_with_how_far(caplog: pytest.LogCaptureFixture) -> None:
-    model = ToyModel()
-    for weight in pad_weights(model).values():
-        nn.init.constant_(weight.dynamic, 1.0)
-    pad_weights(model)["layers.0.experts.up_proj"].dynamic.data[0] = 2
-    apart, energy = 24 * 4 * (2 / 3), sum(3 * w.shape.numel() for w in pad_weights(model).values()) + 24 * 4 * 3
-    assert relatedness(pad_weights(model).values()) == pytest.approx(apart / energy)
-    with caplog.at_level(logging.WARNING):
-        _partition(copy.deepcopy(model), dynamic_ratio=1)
-        assert not caplog.messages
-        _partition(model, criterion="random")
-    (message,) = caplog.messages
-    assert f"by {100 * apart / energy:.2g} % of their energy" in message
-
-
-def test_copies_that_are_equal_are_not_told_of(caplog: pytest.LogCaptureFixture) -> None:
-    model = ToyModel(equal_copies=True)
-    assert relatedness(pad_weights(model).values()) == pytest.approx(0, abs=1e-12)
-    with caplog.at_level(logging.WARNING):
-        _partition(model)
-    assert not caplog.messages
-
-
-def test_unrelated_copies_are_as_far_apart_as_can_be() -> None:
-    weight = PADWeight(4, (200, 200))
-    nn.init.normal_(weight.dynamic)
-    assert relatedness([weight]) == pytest.approx(3 / 4, abs=0.01)
 
 
 def test_partition_in_inference_mode_gives_a_model_that_trains() -> None:
