@@ -56,22 +56,22 @@ Outcome = tuple[Tensor, Mapping[str, Tensor]]
 _LEAST = torch.finfo(torch.float32).eps
 
 
-def _tokens(*names: str) -> Batch:
-    """Texts of random tokens, with labels."""
+def _tokens(are_labels: bool) -> Batch:
+    """Texts of random tokens, with themselves as labels or with one of two classes."""
     ids = torch.randint(100, (3, 24))
-    return {"input_ids": ids, "labels": ids if "texts" in names else ids[:, 0] % 2}
+    return {"input_ids": ids, "labels": ids if are_labels else ids[:, 0] % 2}
 
 
 def gated_experts() -> tuple[nn.Module, Batch]:
     """A language model of gated experts."""
     config = PADLlamaConfig(**SHAPE, num_key_value_heads=2, vocab_size=100, num_experts=4, router_init_std=0.2)
-    return PADLlamaForCausalLM(config), _tokens("texts")
+    return PADLlamaForCausalLM(config), _tokens(are_labels=True)
 
 
 def plain_experts() -> tuple[nn.Module, Batch]:
     """A classifier of plain experts."""
     config = PADBertConfig(**SHAPE, vocab_size=100, num_experts=4, router_init_std=0.2)
-    return PADBertForSequenceClassification(config), _tokens()
+    return PADBertForSequenceClassification(config), _tokens(are_labels=False)
 
 
 def convolutions() -> tuple[nn.Module, Batch]:

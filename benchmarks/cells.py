@@ -16,6 +16,8 @@ from typing import Any
 
 from safetensors import safe_open
 
+from padnet_hf.hub.whole_files import write_text
+
 Row = dict[str, Any]
 
 
@@ -63,9 +65,7 @@ def run_cell(script: Path, cell: Cell, output: Path) -> Row:
         "bytes": sum(file.stat().st_size for file in weight_files(folder)),
         "processor_seconds": processor_seconds() - used_before,
     }
-    unfinished = done.with_suffix(".tmp")
-    unfinished.write_text(json.dumps(row))
-    unfinished.rename(done)
+    write_text(done, json.dumps(row))
     return row
 
 

@@ -50,11 +50,8 @@ class UpstreamConv(nn.Module):
     def __init__(self, layer: PADDynamicConv2d) -> None:
         super().__init__()
         self.layer = layer
-        self.kernel_size, self.stride, self.dilation = (
-            layer.kernel_size,
-            layer.stride,
-            layer.dilation,
-        )  # MobileNetV2 asks
+        # MobileNetV2 asks its convolutions for these
+        self.kernel_size, self.stride, self.dilation = layer.kernel_size, layer.stride, layer.dilation
 
     def forward(self, inputs: Tensor) -> Tensor:
         """inputs (B, C, height, width) -> (B, O, ...)."""

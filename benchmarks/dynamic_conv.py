@@ -94,7 +94,7 @@ def jobs(quick: bool) -> Iterator[Job]:
     first = chosen[0]
     case = {"network": first.network, "images": first.training_batch}
     compared = (UPSTREAM, UNIT) if quick else COMPARED
-    yield Job(MEMORY, case, partial(measure_memory, first, compared), 1, (UPSTREAM,))
+    yield Job(MEMORY, case, partial(measure_memory, first, compared), 1 if quick else 3, (UPSTREAM,))
     for sizes in chosen:
         training = (STEP, sizes.training_batch, partial(train, sizes))
         for part, batch, measure in (*((INFERENCE, b, partial(infer, sizes, b)) for b in sizes.batches), training):

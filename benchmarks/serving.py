@@ -56,7 +56,7 @@ class Sizes:
     rounds: int = 7
 
 
-QUICK = Sizes(Shape(1, 32, 64, 2, 100), 8, 2, (2,), (DENSE, UNIT), (OURS,), "aot_eager", 1)
+QUICK = Sizes(Shape(1, 32, 64, 2, 100), 8, 2, (2,), (DENSE, UNIT), (OURS,), "eager", 1)
 
 
 def jobs(quick: bool) -> Iterator[Job]:

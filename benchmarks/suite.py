@@ -18,6 +18,7 @@ from benchmarks.device import Clock, device
 from benchmarks.picture import draw
 from benchmarks.results import RESULTS, environment
 from benchmarks.targets import Target, Verdict, judge, verdict_table
+from padnet_hf.hub.whole_files import write_text
 
 BENCHES = (
     *("experts", "pad_bert", "language_model", "dynamic_conv", "imp", "checkpoints", "serving", "vllm_server", "gpu"),
@@ -92,12 +93,9 @@ class Record:
 
     def write(self) -> None:
         """All there is so far, as JSON."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
         judged = [verdict.to_json() for verdict in self.verdicts()]
         content = {**self.head, "targets": judged, "comparisons": [c.to_json() for c in self.comparisons]}
-        unfinished = self.path.with_suffix(".tmp")
-        unfinished.write_text(json.dumps(content, indent=1) + "\n")
-        unfinished.rename(self.path)
+        write_text(self.path, json.dumps(content, indent=1) + "\n")
 
 
 def _lasting(found: dict[str, Any]) -> dict[str, Any]:
@@ -115,8 +113,27 @@ def run_bench(name: str, options: Options) -> Path:
     disable_progress_bar()
     print(f"\n# {name}\n\n{bench.__doc__.strip()}", flush=True)
     record = Record(name, options, bench.TARGETS)
-    left, failed = [], []
     gc.freeze()  # what is there by now is not looked through after every job
+    try:
+        left, failed = _measure(bench, record, options)
+    finally:
+        gc.unfreeze()
+    if left:
+        print(f"\nleft for want of time: {'; '.join(left)}. `--resume` goes on.", flush=True)
+    if verdicts := record.verdicts():
+        print(f"\n{verdict_table(verdicts)}")
+    picture = record.path.with_suffix(".png")
+    if any(comparison.quantity != DEVIATION for comparison in record.comparisons):
+        draw(record.comparisons, picture)
+        print(f"\nwritten: {record.path}, {picture}", flush=True)
+    if failed:
+        raise SystemExit(f"error: not measured, for what is told above: {'; '.join(failed)}")
+    return record.path
+
+
+def _measure(bench: Bench, record: Record, options: Options) -> tuple[list[str], list[str]]:
+    """Record every job that is wanted and not done; names of those left for want of time, and of those that failed."""
+    left, failed = [], []
     for job in bench.jobs(options.quick):
         wanted = not options.parts or any(job.part.startswith(part) for part in options.parts)
         if not wanted or record.has(job):
@@ -135,15 +152,4 @@ def run_bench(name: str, options: Options) -> Path:
         record.add(comparisons)
         for comparison in comparisons:
             print(f"\n{comparison.title()}\n\n{comparison.table()}", flush=True)
-    gc.unfreeze()
-    if left:
-        print(f"\nleft for want of time: {'; '.join(left)}. `--resume` goes on.", flush=True)
-    if verdicts := record.verdicts():
-        print(f"\n{verdict_table(verdicts)}")
-    picture = record.path.with_suffix(".png")
-    if any(comparison.quantity != DEVIATION for comparison in record.comparisons):
-        draw(record.comparisons, picture)
-        print(f"\nwritten: {record.path}, {picture}", flush=True)
-    if failed:
-        raise SystemExit(f"error: not measured, for what is told above: {'; '.join(failed)}")
-    return record.path
+    return left, failed

@@ -10,7 +10,6 @@ is below 0.99.
 """
 
 import argparse
-import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -26,6 +25,7 @@ from benchmarks.results import environment
 from benchmarks.results import table as markdown
 from benchmarks.timing import Quartiles, interleaved, ratios
 from padnet_hf import PADDynamicConv2d
+from padnet_hf.hub.whole_files import write_json
 from padnet_hf.layers.conv_paths import SECTION, VARIABLE, ConvPaths, paths, using
 
 CLEARLY = 0.99
@@ -127,10 +127,7 @@ def table(rows: Sequence[Row]) -> str:
 
 def write(table: ConvPaths, path: Path) -> None:
     """The file for the environment variable, with where it is from; whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_suffix(".tmp")
-    unfinished.write_text(json.dumps({SECTION: asdict(table), "environment": environment()}, indent=1) + "\n")
-    unfinished.rename(path)
+    write_json(path, {SECTION: asdict(table), "environment": environment()})
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -15,7 +15,7 @@ from torch.autograd.function import FunctionCtx, once_differentiable
 
 from padnet_hf.layers.conv_paths import paths
 from padnet_hf.layers.sample_conv import Geometry, at_once, convolve, convolve_backward, output_layout, skipped
-from padnet_hf.method.batched import merge_at_once
+from padnet_hf.method.batched import merge_at_once, static_gradients
 from padnet_hf.method.packing import Packed, unpacked_copies
 from padnet_hf.method.scratch import scratch
 
@@ -168,9 +168,9 @@ class _StaticGradient:
     def gradients(self) -> tuple[Tensor, Tensor, Tensor]:
         """In static, scale_dynamic and scale_static."""
         rows = self.total.view(-1, self.width)
-        grad = rows.index_select(0, self.kernels.static_index).flatten().to(self.kernels.static.dtype)
-        scale_static = torch.dot(grad, self.kernels.static)
-        return grad.mul_(self.kernels.scale_static), self.scale_dynamic, scale_static
+        at_static = rows.index_select(0, self.kernels.static_index).flatten()
+        grad, scale_static = static_gradients(at_static, self.kernels.static, self.kernels.scale_static)
+        return grad, self.scale_dynamic, scale_static
 
 
 class _Chunk(NamedTuple):

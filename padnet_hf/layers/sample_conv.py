@@ -152,7 +152,7 @@ def convolve_backward(
     return grad_kernels.view_as(kernels)
 
 
-def is_matrix(inputs: Tensor, kernels: torch.Size, geometry: Geometry) -> bool:
-    """Whether the convolution is a matrix product over channels."""
+def is_matrix(inputs: Tensor, shape: torch.Size, geometry: Geometry) -> bool:
+    """Whether a convolution with kernels of shape (..., height, width) is a matrix product over channels."""
     is_plain = geometry[:2] == ((1, 1), (0, 0)) and geometry.groups == 1 and inputs.is_contiguous()
-    return is_plain and kernels[-2:] == (1, 1)
+    return is_plain and shape[-2:] == (1, 1)

@@ -66,6 +66,12 @@ def packed_gradients_at_once(
     grad_dynamic = gradient.index_select(1, dynamic_index)
     grad_scale_dynamic = (grad_dynamic * dynamic).sum(dtype=precision).to(scale_dynamic.dtype)
     total = gradient.sum(dim=0, dtype=precision)
-    grad_static = total.index_select(0, static_index).to(static.dtype)
+    grad_static, grad_scale_static = static_gradients(total.index_select(0, static_index), static, scale_static)
+    return grad_dynamic.mul_(scale_dynamic), grad_static, grad_scale_dynamic, grad_scale_static
+
+
+def static_gradients(at_static: Tensor, static: Tensor, scale_static: Tensor) -> tuple[Tensor, Tensor]:
+    """Gradients in the static elements (N-n,), summed over copies -> those in the static values and in their scale."""
+    grad_static = at_static.to(static.dtype)
     grad_scale_static = torch.dot(grad_static, static)
-    return grad_dynamic.mul_(scale_dynamic), grad_static.mul_(scale_static), grad_scale_dynamic, grad_scale_static
+    return grad_static.mul_(scale_static), grad_scale_static

@@ -17,6 +17,7 @@ from torch.utils.weak import WeakIdKeyDictionary
 
 from padnet_hf.method.kept import state_of
 from padnet_hf.method.packing import Packed, write_copies
+from padnet_hf.method.shards import own_part
 
 BUDGET = 2 << 30
 """Bytes per device that all weights kept by default take at most."""
@@ -158,5 +159,5 @@ def free_memory(device: torch.device) -> int:
 
 def _sample(tensors: Iterable[Tensor]) -> Tensor:
     """Some values of each in one tensor, a copy: to compare it is to wait for the device once."""
-    flat = [tensor.view(-1) for tensor in tensors]  # gradients are off
+    flat = [own_part(tensor).view(-1) for tensor in tensors]  # gradients are off
     return torch.cat([values[:: max(1, values.numel() // _SAMPLED)] for values in flat])

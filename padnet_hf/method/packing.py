@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import FunctionCtx, once_differentiable
 
-from padnet_hf.method.batched import is_batched, merge_at_once, packed_gradients_at_once
+from padnet_hf.method.batched import is_batched, merge_at_once, packed_gradients_at_once, static_gradients
 
 
 class Packed(NamedTuple):
@@ -199,9 +199,8 @@ def _packed_gradients(
         torch.index_select(gradient, 0, dynamic_index, out=grad_values)
         grad_scale_dynamic += torch.dot(grad_values, values)
         grad_values.mul_(scale_dynamic)
-    grad_static = total.index_select(0, static_index).to(static.dtype)
-    grad_scale_static = torch.dot(grad_static, static)
-    return grad_dynamic, grad_static.mul_(scale_static), grad_scale_dynamic, grad_scale_static
+    grad_static, grad_scale_static = static_gradients(total.index_select(0, static_index), static, scale_static)
+    return grad_dynamic, grad_static, grad_scale_dynamic, grad_scale_static
 
 
 def merge(

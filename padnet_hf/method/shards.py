@@ -27,6 +27,11 @@ def summed_in_backward(tensor: Tensor, mesh: DeviceMesh | None) -> Tensor:
     return DTensor.from_local(tensor, mesh, [Replicate()], run_check=False).to_local(grad_placements=[Partial()])
 
 
+def own_part(tensor: Tensor) -> Tensor:
+    """What this process holds of a tensor, wherever the rest of it is."""
+    return tensor.to_local() if hasattr(tensor, "to_local") else tensor  # asked so, a plain one imports nothing
+
+
 def is_sharded(parameters: Iterable[Tensor]) -> bool:
     """Whether any of these lies on several processes, whatever has put it there."""
     if not torch.distributed.is_available():

@@ -126,6 +126,7 @@ def serving(
         for one in _marked(mark):
             one.kill()
         process.wait(_END)
+        _all_gone(mark)  # what was killed is listed for a moment yet
 
 
 def _wait_until_ready(server: Server, process: subprocess.Popen, path: str) -> None:

@@ -38,13 +38,13 @@ from tests.models.samples import (
 every_family = pytest.mark.parametrize("dense", KNOWN)
 CAUSAL = "AutoModelForCausalLM"
 most_families = pytest.mark.parametrize("dense", siblings_later(KNOWN))
-LONG = (pytest.mark.slow, pytest.mark.thorough)
-HEADS = [(dense, classifier_of(dense)) for dense in KNOWN if dense not in SIBLINGS]
-HEADS += [pytest.param(dense, classifier_of(dense), marks=pytest.mark.thorough) for dense in SIBLINGS]
-HEADS += [
-    pytest.param(dense, CAUSAL, marks=LONG[: 1 + (dense in SIBLINGS)])
+HEADS = [
+    pytest.param(
+        dense, head, marks=[pytest.mark.slow] * (head == CAUSAL) + [pytest.mark.thorough] * (dense in SIBLINGS)
+    )
     for dense in KNOWN
-    if CAUSAL in family_of(dense).models
+    for head in (classifier_of(dense), CAUSAL)
+    if head in family_of(dense).models
 ]
 granularities = pytest.mark.parametrize("granularity", ["element", "unit"])
 
