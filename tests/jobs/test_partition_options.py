@@ -49,6 +49,9 @@ def test_stated_defaults_are_recorded_like_defaults() -> None:
         ({"use_dynamic": True, "imp_rounds": 2}, "fully dynamic network: add --use_pad instead of --use_dynamic$"),
         ({"num_kernels": 4}, "--num_kernels 4 has no effect on a static network: add --use_pad or --use_dynamic$"),
         ({"use_pad": True, "dynamic_ratio": float("nan")}, "dynamic_ratio is nan"),
+        ({"partition_when": "after"}, "--partition_when after has no effect on a static network: add --use_pad$"),
+        ({"use_pad": True, "recovery_steps": 3}, "--recovery_steps 3 has no effect: add --partition_when after$"),
+        ({"use_pad": True, "partition_when": "after", "recovery_steps": -1}, "is -1, but must be at least 0"),
     ],
 )
 def test_combinations_and_values_that_are_refused(options: dict, message: str) -> None:
