@@ -179,9 +179,15 @@ def partition_command(
     target: Target,
     data: Annotated[
         str | None,
-        typer.Option(help="Calibration data: CSV, TSV, JSON or parquet, a folder, or a Hub data set."),
+        typer.Option(help="Calibration data: CSV, TSV, JSON, parquet or plain text, a folder, or a Hub data set."),
     ] = None,
-    dynamic_ratio: Annotated[float, typer.Option(help="Share of the parameters that stays dynamic, 0 to 1.")] = 0.5,
+    dynamic_ratio: Annotated[
+        float | None,
+        typer.Option(help="Share of the parameters that stays dynamic, 0 to 1 (0.5).", show_default=False),
+    ] = None,
+    target_size: Annotated[
+        str | None, typer.Option(help="Size of the model's file instead: 120MB, for instance.", show_default=False)
+    ] = None,
     granularity: Annotated[Literal["element", "unit"], typer.Option(help="unit is faster, too.")] = "element",
     criterion: Annotated[
         str | None,
@@ -229,6 +235,7 @@ def partition_command(
     check_target(target, overwrite, max_shard_size)
     config = PartitionConfig(
         dynamic_ratio=dynamic_ratio,
+        target_size=target_size,
         granularity=granularity,
         criterion=criterion,
         num_rounds=rounds,
@@ -237,7 +244,7 @@ def partition_command(
         seed=seed,
     )
     scores = criterion or "snip"
-    if data is None and criterion_named(scores).needs_gradients and 0 < dynamic_ratio < 1:
+    if data is None and criterion_named(scores).needs_gradients and config.dynamic_ratio not in (0, 1):
         raise PADNetError(f"--criterion {scores} needs --data to score with; magnitude and random need none.")
     family, drawn = read_config(source), None
     config = replace(config, scope=scope or PartitionConfig.for_model(family).scope)

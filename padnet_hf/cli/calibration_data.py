@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _OPTIONS = Options("--input", "--label")
+_CHARACTERS = 4
+"""Of plain text for a token: about what English has. A row that has more tokens is cut, one that has fewer padded."""
+
 _INPUTS = {
     "AutoModelForSequenceClassification": ("string", 2),
     "AutoModelForCausalLM": ("string", 2),
@@ -69,7 +72,7 @@ def calibration_batches(
             "own, or --criterion magnitude, which needs none."
         )
     is_of_tokens, (kind, at_most) = auto_class.endswith("LM"), _INPUTS[auto_class]
-    rows, asked = _read(data, split, kind), None if is_of_tokens else label
+    rows, asked = _read(data, split, kind, _CHARACTERS * max_length), None if is_of_tokens else label
     columns = _columns(rows, kind, at_most, inputs or (), asked, repr(data))
     logger.info("%s: %s", data, columns_read(rows.names, columns, asked))
     for name in columns:
@@ -93,12 +96,12 @@ def calibration_batches(
     )
 
 
-def _read(data: str, split: str, kind: str) -> "Rows":
+def _read(data: str, split: str, kind: str, length: int) -> "Rows":
     try:
         from padnet_hf.cli.calibration_rows import read_rows
     except ImportError as error:
         raise PADNetError("--data needs datasets, which is not installed: pip install datasets") from error
-    return read_rows(data, split, kind)
+    return read_rows(data, split, kind, length)
 
 
 def _columns(

@@ -15,7 +15,10 @@ from padnet_hf.jobs.columns import check_texts, looks_like_text
 from padnet_hf.jobs.loading import load_or_explain
 from padnet_hf.jobs.tables import SUFFIXES, as_column, read_table
 
-_REMEDY = f"give a {', '.join(SUFFIXES)} file, a folder of such files or of images, or a data set's name on the Hub"
+TEXT = ".txt"
+_REMEDY = (
+    f"give a {', '.join((*SUFFIXES, TEXT))} file, a folder of such files or of images, or a data set's name on the Hub"
+)
 
 
 @dataclass(frozen=True)
@@ -33,15 +36,19 @@ class Rows:
     check: Callable[[str], None] = lambda name: None
 
 
-def read_rows(data: str, split: str, kind: str) -> Rows:
+def read_rows(data: str, split: str, kind: str, length: int) -> Rows:
     """The rows of a file, a folder, or a data set on the Hub, for a model that takes `kind`: "string" or "Image".
+
+    Plain text is cut at ends of lines into rows of at least `length` characters, in a column `text`.
 
     Raises PADNetError if there is no such thing, or it cannot be read.
     """
     path = Path(data)
     suffix = path.suffix.lower()
-    if not path.exists() and suffix in SUFFIXES:
+    if not path.exists() and suffix in (*SUFFIXES, TEXT):
         raise PADNetError(f"there is no file {data!r}: {_REMEDY}.")
+    if path.is_file() and suffix == TEXT:
+        return _of_table(load_or_explain(lambda _: _cut(path, split, length), data, _REMEDY), data)
     if path.is_file() and suffix not in SUFFIXES:
         raise PADNetError(f"{data!r} has the suffix {path.suffix!r}: {_REMEDY}.")
     files = _files_of_splits(path, data) if kind == "string" and path.exists() else {}
@@ -65,9 +72,22 @@ def _read_files(files: Mapping[str, list[str]], split: str) -> pd.DataFrame:
     tables = {
         name: pd.concat(map(read_table, paths), ignore_index=True) for name, paths in files.items() if name in asked
     }
-    lengths = {name: len(tables.get(name, ())) for name in files}
-    parts = ReadInstruction.from_spec(split).to_absolute(lengths)
+    return _part_of({name: tables.get(name, pd.DataFrame()) for name in files}, split)
+
+
+def _part_of(tables: Mapping[str, pd.DataFrame], split: str) -> pd.DataFrame:
+    parts = ReadInstruction.from_spec(split).to_absolute({name: len(table) for name, table in tables.items()})
     return pd.concat([tables[part.splitname][part.from_ : part.to] for part in parts], ignore_index=True)
+
+
+def _cut(path: Path, split: str, length: int) -> pd.DataFrame:
+    """Rows of a file of plain text."""
+    texts = [""]
+    for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
+        if len(texts[-1]) >= length:
+            texts.append("")
+        texts[-1] += line
+    return _part_of({"train": pd.DataFrame({"text": [text for text in texts if text.strip()]}, dtype=object)}, split)
 
 
 def _load(path: Path, data: str, split: str) -> Dataset:

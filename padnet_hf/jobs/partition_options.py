@@ -11,6 +11,7 @@ from padnet_hf.method.config import PartitionConfig, StaticValues
 
 _FIELDS = {
     "dynamic_ratio": "dynamic_ratio",
+    "target_size": "target_size",
     "granularity": "granularity",
     "imp_criterion": "criterion",
     "imp_rounds": "num_rounds",
@@ -31,6 +32,7 @@ class PartitionOptions:
 
     use_pad: bool = option("Train a partitioned network (PAD-Net).", False)
     dynamic_ratio: float | None = option("Share of the parameters that stays dynamic, 0 to 1 (0.5).")
+    target_size: str | None = option("Size of the model's file instead of a share: 120MB, for instance.")
     granularity: Literal["element", "unit"] | None = option("What is static or dynamic as a whole (element).")
     imp_criterion: str | None = option(
         "Score: snip, fisher, magnitude, random, or a registered one (snip; fisher where copies differ)."
@@ -106,7 +108,10 @@ def partition_config(options: PartitionOptions, seed: int) -> PartitionConfig | 
         return None
     _check_recovery(options)
     chosen = {name: getattr(options, key) for key, name in _FIELDS.items() if key in options.given}
-    return PartitionConfig(seed=seed, **options.partition_defaults | chosen)
+    defaults = {name: value for name, value in options.partition_defaults.items() if name != "dynamic_ratio"}
+    if options.target_size is None:
+        defaults = options.partition_defaults
+    return PartitionConfig(seed=seed, **defaults | chosen)
 
 
 def _check_recovery(options: PartitionOptions) -> None:

@@ -1,5 +1,6 @@
 """PartitionConfig: everything that decides which parameters become dynamic."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal, Self, get_args
@@ -14,13 +15,24 @@ StaticBranch = Literal["drop", "keep"]
 StaticValues = Literal["mean", "fresh", "fisher", "usage"]
 
 
+_BYTES = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
+
+
+def bytes_of(size: str | int) -> int:
+    """Bytes of a size like "120MB" or 120_000_000. Raises PADNetError for anything else."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?) ?([KMGT]?)B?", str(size), re.IGNORECASE)
+    if isinstance(size, bool) or match is None:
+        raise PADNetError(f"target_size is {size!r}, but must be a number of bytes, or text like '120MB' or '1.5GB'.")
+    return round(float(match[1]) * _BYTES[match[2].upper()])
+
+
 @dataclass(frozen=True)
 class PartitionConfig:
     """How `partition` chooses, each field checked on construction. docs/study.md has what each of them is worth.
 
     Attributes:
         dynamic_ratio: kappa, the share of candidates that stays dynamic, 0 to 1. The paper takes 0.5 for MoE-BERT, 0.3
-            for a dynamic ResNet.
+            for a dynamic ResNet. None: 0.5, or what `target_size` asks for.
         granularity: "element" (the paper's): any single weight may be dynamic; saves memory and bytes. "unit" (ours):
             whole hidden neurons or output channels; saves multiply-adds too.
         criterion: "snip" (the paper's), "fisher" (ours), "magnitude", "random" or a name given to `register_criterion`.
@@ -42,9 +54,11 @@ class PartitionConfig:
         num_batches: batches scored in every round (the same ones); with several processes, on each process (8 is ours).
         seed: of everything random: the criterion "random", and the choice of calibration batches where the caller
             draws them with it.
+        target_size: bytes of the whole model's file in its dtype at most, as a number or as text ("120MB", of 10**6
+            bytes), instead of a ratio: the largest one that fits is taken.
     """
 
-    dynamic_ratio: float = 0.5
+    dynamic_ratio: float | None = None
     granularity: Granularity = "element"
     criterion: str | None = None
     num_rounds: int = 3
@@ -54,10 +68,20 @@ class PartitionConfig:
     static_values: StaticValues | None = None
     num_batches: int = 8
     seed: int = 42
+    target_size: str | int | None = None
 
     def __post_init__(self) -> None:
+        if self.target_size is not None:
+            bytes_of(self.target_size)
+            if self.dynamic_ratio is not None:
+                raise PADNetError(
+                    f"dynamic_ratio {self.dynamic_ratio!r} and target_size {self.target_size!r} exclude each other, "
+                    "as the size decides the ratio: leave out one of them."
+                )
+        elif self.dynamic_ratio is None:
+            object.__setattr__(self, "dynamic_ratio", 0.5)
         ratio = self.dynamic_ratio
-        if isinstance(ratio, bool) or not isinstance(ratio, int | float) or not 0 <= ratio <= 1:
+        if ratio is not None and (isinstance(ratio, bool) or not isinstance(ratio, int | float) or not 0 <= ratio <= 1):
             raise PADNetError(
                 f"dynamic_ratio is {ratio!r}, but it is a share: give a number from 0 (all static) to 1 (all dynamic), "
                 "for instance 0.5."

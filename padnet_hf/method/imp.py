@@ -29,6 +29,7 @@ from padnet_hf.method.report import PartitionReport, report
 from padnet_hf.method.scoring import Batch, no_trace, score_parameters, take
 from padnet_hf.method.shards import is_sharded
 from padnet_hf.method.static_values import StaticValue, mean_of, unweighted, weighted
+from padnet_hf.method.target_size import with_ratio
 from padnet_hf.method.trial import copies_are_equal, trials
 from padnet_hf.method.work import count_work
 
@@ -73,7 +74,7 @@ def partition(
     """
     _check_model(model)
     copies_differ = not all(copies_are_equal(weight.dynamic) for weight in pad_weights(model).values())
-    config = (config or PartitionConfig.for_model(model)).resolved(copies_differ)
+    config = with_ratio(config or PartitionConfig.for_model(model), model).resolved(copies_differ)
     weighs = copies_differ and config.static_values in ("fisher", "usage") and config.dynamic_ratio < 1
     needs_batches = weighs or (criterion_named(config.criterion).needs_gradients and 0 < config.dynamic_ratio < 1)
     with failing_together():

@@ -76,7 +76,7 @@ class IMPCallback(TrainerCallback):
         **kwargs: Any,
     ) -> None:
         """Make sure that the model to be trained is the one that was partitioned, and still is so after loading."""
-        if not is_partitioned(model) and self._config_for(model).dynamic_ratio < 1:
+        if not is_partitioned(model) and self._config_for(model).dynamic_ratio != 1:
             raise PADNetError(
                 "the model about to be trained is not the one that was partitioned: with model_init the stock Trainer "
                 "builds a new one at train(). Use padnet_hf.PADTrainer, which partitions that one too, or call "

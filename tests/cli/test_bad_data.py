@@ -88,7 +88,11 @@ def test_text_for_a_model_of_images_and_images_for_one_of_text(refused: Refused,
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("rows.txt", "x", r"rows\.txt' has the suffix '\.txt': give a \.csv, \.tsv, \.json, \.jsonl, \.parquet file"),
+        (
+            "rows.doc",
+            "x",
+            r"rows\.doc' has the suffix '\.doc': give a \.csv, \.tsv, \.json, \.jsonl, \.parquet, \.txt file",
+        ),
         ("rows", "x", "has the suffix '': give a"),
         ("rows.csv", "", r"rows\.csv' cannot be read as \.csv: it is empty"),
         ("rows.csv", "text,label\n", r"rows\.csv' is empty: it needs at least 1 row"),

@@ -11,6 +11,7 @@ from transformers import AutoConfig, AutoTokenizer
 
 from padnet_hf import PADBertForMaskedLM, PADBertForSequenceClassification, PADNetError, PartitionConfig
 from padnet_hf.cli.calibration_data import calibration_batches
+from padnet_hf.cli.calibration_rows import read_rows
 from tests.cli.samples import (
     COPIES,
     LABELS,
@@ -175,6 +176,25 @@ def test_masked_language_models_need_no_labels(padnet: Padnet, tmp_path: Path) -
     assert first["record"]["mask_hash"] == second["record"]["mask_hash"]
     assert first["record"]["num_samples"] == len(REVIEWS)
     assert type(PADBertForMaskedLM.from_pretrained(tmp_path / "first")).__name__ == "PADBertForMaskedLM"
+
+
+def test_plain_text_is_cut_at_ends_of_lines(batches: Batches, tmp_path: Path) -> None:
+    lines = ["a fine film\n", "the plot\n", "\n", "dull and far too long\n", "no"]
+    (tmp_path / "texts.txt").write_text("".join(lines * 3), encoding="utf-8")
+    model = PADBertForMaskedLM.from_dense(str(save_masked(tmp_path / "dense")), **COPIES["bert"])
+    model.save_pretrained(tmp_path / "dynamic")
+    save_processing("bert", tmp_path / "dynamic")
+    (batch,) = batches(tmp_path / "texts.txt", source=tmp_path / "dynamic", max_length=4)
+    rows = read_rows(str(tmp_path / "texts.txt"), "train", "string", length=16)
+    assert [row["text"] for row in rows.items][:3] == [
+        "a fine film\nthe plot\n",
+        "\ndull and far too long\n",
+        "noa fine film\nthe plot\n",
+    ]
+    assert "".join(row["text"] for row in rows.items) == "".join(lines * 3)
+    assert batch["input_ids"].shape == (len(rows.items), 4)
+    halves = [read_rows(str(tmp_path / "texts.txt"), f"train[{part}]", "string", 16).items for part in (":50%", "50%:")]
+    assert halves[0] + halves[1] == rows.items
 
 
 def test_masked_tokens_are_the_labels(batches: Batches, tmp_path: Path) -> None:

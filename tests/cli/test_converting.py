@@ -134,6 +134,12 @@ def test_no_data_is_needed_where_no_gradients_are(
     assert told["record"]["num_samples"] == 0
 
 
+def test_a_size_decides_the_ratio(padnet: Padnet, dynamic_folders: dict, family: str, tmp_path: Path) -> None:
+    size = round((dynamic_folders[family] / "model.safetensors").stat().st_size * 0.8)
+    padnet("partition", dynamic_folders[family], tmp_path, "--criterion", "random", "--target-size", size)
+    assert 0.9 * size < (tmp_path / "model.safetensors").stat().st_size <= size
+
+
 def test_what_is_all_static_becomes_a_stock_model(
     padnet: Padnet, dynamic_folders: dict, family: str, tmp_path: Path
 ) -> None:

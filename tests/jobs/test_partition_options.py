@@ -33,6 +33,13 @@ def test_a_script_may_have_its_own_default_and_the_line_wins() -> None:
     assert partition_config(Options(use_pad=True, dynamic_ratio=0.6), 1).dynamic_ratio == 0.6
 
 
+def test_a_size_takes_the_place_of_a_scripts_own_ratio() -> None:
+    asked = partition_config(Options(use_pad=True, target_size="12MB"), 1)
+    assert (asked.target_size, asked.dynamic_ratio) == ("12MB", None)
+    with pytest.raises(PADNetError, match="exclude each other"):
+        partition_config(Options(use_pad=True, target_size="12MB", dynamic_ratio=0.5), 1)
+
+
 def test_stated_defaults_are_recorded_like_defaults() -> None:
     stated = Options(use_pad=True, dynamic_ratio=0.3, imp_rounds=3, imp_schedule="exponential")
     recorded = partition_options(partition_config(stated, 1))

@@ -26,7 +26,7 @@ def test_a_model_may_have_defaults_of_its_own_and_what_is_given_wins() -> None:
 @pytest.mark.parametrize(
     ("field", "value", "allowed"),
     [
-        *(("dynamic_ratio", value, r"from 0 .* to 1") for value in (-0.1, 1.1, math.nan, math.inf, True, "0.5", None)),
+        *(("dynamic_ratio", value, r"from 0 .* to 1") for value in (-0.1, 1.1, math.nan, math.inf, True, "0.5")),
         *(("granularity", value, "'element', 'unit'") for value in ("row", None, ["element"])),
         *(("criterion", value, "'snip', 'fisher', 'magnitude', 'random'") for value in ("taylor", 1)),
         *(("schedule", value, "'exponential', 'linear'") for value in ("cosine", None)),

@@ -1,0 +1,85 @@
+"""A size of the file instead of a dynamic ratio (ours): the largest ratio with which the whole model is no larger."""
+
+import math
+from dataclasses import replace
+
+from torch import nn
+
+from padnet_hf.errors import PADNetError
+from padnet_hf.method.config import PartitionConfig, bytes_of
+from padnet_hf.method.layer import MaskGroup, mask_groups
+from padnet_hf.method.layout import Form, Granularity
+from padnet_hf.method.selection import UNIT_BLOCK
+from padnet_hf.method.weight import PADWeight
+
+_HEADER = 128
+"""Bytes that the head of a safetensors file has for a tensor at most, beside its name."""
+
+
+def with_ratio(config: PartitionConfig, model: nn.Module) -> PartitionConfig:
+    """The same with a dynamic ratio, where it has a target size; for a fully dynamic model.
+
+    Units are chosen in blocks, which may end up to half a block above a share: the ratio leaves room for that.
+
+    Raises PADNetError for a size that is smaller than with everything static, or larger than with everything dynamic.
+    """
+    if config.target_size is None:
+        return config
+    size, groups = bytes_of(config.target_size), mask_groups(model, config.granularity)
+    least, most = _file_bytes(model, 0), _file_bytes(model, 1)
+    if not least <= size <= most:
+        raise PADNetError(
+            f"target_size is {config.target_size!r}, but this {type(model).__name__} takes from {_in_words(least)} "
+            f"with everything static to {_in_words(most)} fully dynamic: give a size between them."
+        )
+    ratio = 1.0 if size == most else _ratio(size - least, groups, config)
+    return replace(config, dynamic_ratio=ratio, target_size=None)
+
+
+def _file_bytes(model: nn.Module, ratio: int) -> int:
+    """Bytes of a fully dynamic model's file, or of the same with everything static."""
+    tensors = {id(t): (name, t) for name, t in model.state_dict(keep_vars=True).items()}.values()
+    total = sum(t.numel() * t.element_size() + len(name) + _HEADER for name, t in tensors)
+    if ratio == 0:
+        total -= sum((w.num_copies - 1) * _copy_bytes(w) for w in _weights(mask_groups(model, "unit")))
+    return total
+
+
+def _weights(groups: list[MaskGroup]) -> list[PADWeight]:
+    return [weight for group in groups for weight in (*group.weights, *group.followers)]
+
+
+def _copy_bytes(weight: PADWeight) -> int:
+    return weight.shape.numel() * weight.values.element_size()
+
+
+def _ratio(room: int, groups: list[MaskGroup], config: PartitionConfig) -> float:
+    """The share that fits into so many bytes beside everything static; 0 where nothing does."""
+    room -= sum(_overhead(weight, config.granularity) for group in groups for weight in group.weights)
+    room -= sum((weight.num_copies - 1) * _copy_bytes(weight) for group in groups for weight in group.followers)
+    blocks = [_block_bytes(group, config.granularity) for group in groups]
+    needed = sum(blocks) if config.granularity == "unit" else 0  # every layer keeps a block
+    room -= sum(blocks) // 2 if config.scope == "layer" else max(blocks) // 2
+    if room <= needed:
+        return 0.0
+    scored = [weight for group in groups for weight in group.weights]
+    return room / sum((weight.num_copies - 1) * _copy_bytes(weight) for weight in scored)
+
+
+def _block_bytes(group: MaskGroup, granularity: Granularity) -> int:
+    """What another block of units takes, or another element."""
+    count = group.weights[0].num_candidates(granularity)
+    step = math.ceil(count / UNIT_BLOCK) if granularity == "unit" else count
+    return sum((weight.num_copies - 1) * _copy_bytes(weight) for weight in group.weights) // step
+
+
+def _overhead(weight: PADWeight, granularity: Granularity) -> int:
+    """What a partitioned weight has beside its values: scale factors, a mask, and names of tensors."""
+    total = weight.num_candidates(granularity)
+    shapes = weight.layout.shapes(Form(min(1, total - 1), granularity))
+    mask = math.prod(shapes.get("mask_bits", (0,)))
+    return weight.values.element_size() + mask + len(shapes) * 2 * _HEADER
+
+
+def _in_words(size: int) -> str:
+    return f"{size / 1e6:.1f}MB"
