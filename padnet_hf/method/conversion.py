@@ -5,8 +5,12 @@ Axis letters: E copies, N elements of one copy, U units of one copy.
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Literal
 
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from padnet_hf.method.layout import Granularity
@@ -14,6 +18,9 @@ from padnet_hf.method.packing import pack_mask, positions_of
 from padnet_hf.method.static_values import StaticValue, mean_of
 from padnet_hf.method.trial import copies_are_equal
 from padnet_hf.method.weight import PADWeight, WeightState
+
+Undo = Literal["memory", "file", "none"]
+"""Where copies that differ are kept until all weights are converted."""
 
 Convert = Callable[[PADWeight, Tensor, Granularity], None]
 """Makes candidates of a weight outside a mask, (N,) or (U,) bool, static."""
@@ -58,28 +65,43 @@ def _unpartitioned(weight: PADWeight, mask: Tensor) -> Tensor:
 
 
 @contextmanager
-def undone_on_error(static_value: StaticValue = mean_of) -> Iterator[Convert]:
+def undone_on_error(static_value: StaticValue = mean_of, undo: Undo = "memory") -> Iterator[Convert]:
     """Gives what makes a weight compact; after an error or an interrupt all weights hold the parameters they had.
 
     The memory of a weight is let go before the next one is converted, so the old and the new model never exist together
     (ours): copies that are all equal, as after upcycling, can be put together again from what is compact. Others are
-    kept until the end.
+    kept until the end, in memory or in a file, or not at all, and then an error says so.
     """
     converted: list[tuple[PADWeight, torch.nn.Parameter, Granularity, Tensor]] = []
+    lost = False
+    with TemporaryDirectory(prefix="padnet-") as folder:
 
-    def convert(weight: PADWeight, mask: Tensor, granularity: Granularity) -> None:
-        original = weight.dynamic
-        state = partitioned_state(weight, mask, granularity, static_value)
-        converted.append((weight, original, weight.granularity, mask))
-        weight.become(state, granularity)
-        if copies_are_equal(original.detach()):
-            original.data = original.new_empty(0)
+        def file_of(number: int) -> Path:
+            return Path(folder, f"{number}.safetensors")
 
-    try:
-        yield convert
-    except BaseException:
-        for weight, original, granularity, mask in converted:
-            if original.numel() == 0:
-                original.data = _unpartitioned(weight, mask)
-            weight.become({"dynamic": original}, granularity)
-        raise
+        def convert(weight: PADWeight, mask: Tensor, granularity: Granularity) -> None:
+            nonlocal lost
+            original = weight.dynamic
+            state = partitioned_state(weight, mask, granularity, static_value)
+            equal = copies_are_equal(original.detach())
+            if not equal and undo == "file":
+                save_file({"dynamic": original.detach()}, file_of(len(converted)))
+            lost |= not equal and undo == "none"
+            converted.append((weight, original, weight.granularity, mask))
+            weight.become(state, granularity)
+            if equal or undo != "memory":
+                original.data = original.new_empty(0)
+
+        try:
+            yield convert
+        except BaseException as error:
+            if lost:
+                error.add_note("The model is half partitioned now, as undo is 'none': load it again.")
+                raise
+            for number, (weight, original, granularity, mask) in enumerate(converted):
+                if file_of(number).exists():
+                    original.data = load_file(file_of(number), device=str(weight.values.device))["dynamic"]
+                elif original.numel() == 0:
+                    original.data = _unpartitioned(weight, mask)
+                weight.become({"dynamic": original}, granularity)
+            raise

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterable, Sequence
+from typing import get_args
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +12,7 @@ from tqdm.auto import tqdm
 from padnet_hf.errors import PADNetError
 from padnet_hf.method.candidates import candidates
 from padnet_hf.method.config import PartitionConfig, StaticValues
-from padnet_hf.method.conversion import undone_on_error
+from padnet_hf.method.conversion import Undo, undone_on_error
 from padnet_hf.method.criteria import criterion_named
 from padnet_hf.method.layer import (
     MaskGroup,
@@ -51,6 +52,7 @@ def partition(
     config: PartitionConfig | None = None,
     *,
     progress: bool = True,
+    undo: Undo = "memory",
 ) -> PartitionReport:
     """Make all but the chosen share of a fully dynamic model static, in place; its parameters are compact afterwards.
 
@@ -64,6 +66,8 @@ def partition(
             `config.num_batches` are used, in every round. Criteria without gradients, and ratios 0 and 1, need none.
         config: how to choose; `PartitionConfig.for_model(model)` if not given.
         progress: show a progress bar.
+        undo: how the model comes back after an error, if its copies differ: they are kept in "memory", a second time
+            what they take, or in a temporary "file" (TMPDIR says where). With "none" it does not, which the error says.
 
     Returns:
         What became of every layer, and sizes before and after.
@@ -72,6 +76,8 @@ def partition(
         PADNetError: no PAD layers, partitioned already, parameters sharded (tensor or expert parallelism, FSDP2), no
             batches, a batch without or with a non-finite loss.
     """
+    if undo not in get_args(Undo):
+        raise PADNetError(f"undo is {undo!r}, but must be one of {', '.join(map(repr, get_args(Undo)))}.")
     _check_model(model)
     copies_differ = not all(copies_are_equal(weight.dynamic) for weight in pad_weights(model).values())
     config = with_ratio(config or PartitionConfig.for_model(model), model).resolved(copies_differ)
@@ -91,7 +97,7 @@ def partition(
     record = config.to_dict() | {"num_samples": _count_samples(taken), "mask_hash": hash_masks(masks)}
     if config.dynamic_ratio < 1:
         _tell_changed_outputs(model, config.static_values)
-    with undone_on_error(static) as convert:
+    with undone_on_error(static, undo) as convert:
         for group, bits in zip(groups, masks, strict=True):
             mask = unpack_mask(bits, group.weights[0].num_candidates(config.granularity))
             for weight in group.weights:

@@ -195,3 +195,8 @@ def test_a_router_frozen_on_purpose_stays_frozen() -> None:
     model.load_state_dict(model.state_dict())
     assert not model.layers[0].router.weight.requires_grad
     assert model.layers[1].router.weight.requires_grad
+
+
+def test_another_way_to_undo_is_refused() -> None:
+    with pytest.raises(PADNetError, match="undo is 'disk', but must be one of 'memory', 'file', 'none'"):
+        partition(ToyModel(), toy_batches(1), undo="disk")
