@@ -82,6 +82,11 @@ class PADConfigMixin:
         # Stock language models have experts of the same size in all layers.
         return {"scope": "layer"} if "AutoModelForCausalLM" in self.models else {}
 
+    @staticmethod
+    def longest_input(config: PreTrainedConfig) -> int:
+        """The most tokens of a text, for a dense or PAD configuration of the family; some use positions otherwise."""
+        return config.max_position_embeddings
+
     @classmethod
     def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
         """transformers' from_dict. Raises PADNetError for a configuration of another family, a dense one's say."""
