@@ -34,7 +34,7 @@ class PADMixtureConfig(PADConfigMixin):
     def from_dense(cls, dense: PreTrainedConfig, **changed: Any) -> Self:
         """The configuration of a stock mixture with these fields set or changed.
 
-        Raises PADNetError for an unknown field, and for another number of experts.
+        Raises PADNetError for an unknown field, a quantised model, and another number of experts.
         """
         for name in ("num_experts", "num_local_experts"):
             if changed.get(name, dense.num_experts) != dense.num_experts:

@@ -193,12 +193,6 @@ class PADModelMixin(PADCheckpointMixin):
                 f"{cls.__name__}.from_dense takes a checkpoint of model type {family!r}, but {_describe(dense)} is of "
                 f"type {stock.model_type!r}."
             )
-        if getattr(stock, "quantization_config", None) is not None:
-            raise PADNetError(
-                f"{_describe(dense)} is quantised, but every weight that becomes dynamic is taken as it is: give a "
-                "checkpoint in float32, bfloat16 or float16 (of a quantised one, load it with its configuration's "
-                "dequantize=True, where it has that, and save it)."
-            )
         name = dense.name_or_path if isinstance(dense, PreTrainedModel) else dense
         target = cls.config_class.from_dense(stock, **{"base_model": repository_name(name)} | config)
         source = cls._load_dense(dense, target)
