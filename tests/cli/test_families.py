@@ -19,7 +19,7 @@ from padnet_hf.cli.collators import next_token_collator
 from padnet_hf.method.layer import pad_weights
 from padnet_hf.models.known import KNOWN
 from padnet_hf.models.registry import family_of, image_processor_class
-from tests.models.samples import classifier_of, inputs_of, small_dense, small_pad
+from tests.models.samples import classifier_of, inputs_of, small_dense, small_pad, with_equal_copies
 
 TEXTS = [dense for dense in KNOWN if family_of(dense).processing_class == "AutoTokenizer"]
 WORDS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "fine", "film", "dull", "no")
@@ -35,7 +35,7 @@ def padnet(*arguments: object) -> str:
 def dense_folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     """A stock classifier of the family asked for, with what prepares its inputs."""
     dense, folder = request.param, tmp_path / "dense"
-    small_dense(dense, classifier_of(dense)).save_pretrained(folder)
+    with_equal_copies(small_dense(dense, classifier_of(dense))).save_pretrained(folder)
     if dense in TEXTS:
         BertTokenizer({word: number for number, word in enumerate(WORDS)}).save_pretrained(folder)
     else:
