@@ -240,7 +240,8 @@ def target_for(family: str, name: str | None) -> StockTarget:
     if not able:
         known = sorted({known for target in TARGETS.values() for known in target.families})
         raise PADNetError(
-            f"no stock architecture is known for models of type {family!r}: those of {', '.join(known)} have one."
+            f"no stock architecture is known for models of type {family!r}: those of {', '.join(known)} have one. Of a "
+            "trained mixture to_dense() gives the stock model, with all experts in full."
         )
     if name is not None and name not in able:
         raise PADNetError(f"the target is {name!r}, but for {family!r} must be one of {', '.join(able)}.")

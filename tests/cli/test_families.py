@@ -126,6 +126,28 @@ def test_texts_of_a_classifier_are_padded_with_what_its_model_overlooks(tmp_path
     assert not (tmp_path / "none").exists()
 
 
+def test_a_trained_mixture_is_partitioned_and_written_as_a_stock_model_in_two_commands(tmp_path: Path) -> None:
+    stock = small_dense("mixtral", "AutoModelForCausalLM", num_key_value_heads=1, max_position_embeddings=64)
+    stock.save_pretrained(tmp_path / "mixtral")
+    tokenizer = of_words()
+    tokenizer.pad_token = "[PAD]"
+    tokenizer.save_pretrained(tmp_path / "mixtral")
+    data = data_for("mixtral", tmp_path)
+    padnet("partition", tmp_path / "mixtral", tmp_path / "pad", "--data", data, "--granularity", "unit")
+    found = json.loads(padnet("inspect", tmp_path / "pad", "--relatedness", "--json"))
+    assert found["architecture"] == "PADMixtralForCausalLM"
+    assert (found["record"]["criterion"], found["record"]["static_values"]) == ("fisher", "fisher")
+    assert found["current"]["parameters"] < found["fully_dynamic"]["parameters"] == stock.num_parameters()
+    assert len(found["relatedness"]) == 2
+    written = padnet("export", tmp_path / "pad", tmp_path / "stock", "--format", "transformers")
+    assert "GraniteMoeSharedForCausalLM" in written
+    padnet("to-dense", tmp_path / "pad", tmp_path / "whole")
+    assert type(AutoModelForCausalLM.from_pretrained(tmp_path / "whole")) is type(stock)
+    with pytest.raises(PADNetError, match=r"num_experts is 8, but the model has 4 experts"):
+        padnet("upcycle", tmp_path / "mixtral", tmp_path / "none", "--num-experts", 8)
+    assert not (tmp_path / "none").exists()
+
+
 @pytest.mark.parametrize(
     ("options", "chosen"),
     [
