@@ -17,7 +17,10 @@ _FLAGS = {
     "is_concatenated": (True, "has the rows of gates and up projection in turn"),
     "has_post_expert_norm": (False, "has a norm after each expert"),
 }
-"""What transformers says of an experts module -> what it must be, and what is so otherwise."""
+"""What transformers says of an experts module -> what it must be, and what is so otherwise.
+
+5.19 does not say all of it, as it has no experts of which the last one is true.
+"""
 
 _WEIGHTS = ("gate_up_proj", "down_proj")
 
@@ -69,10 +72,10 @@ class Experts(Seam):
 
 def _check(name: str, module: nn.Module) -> None:
     """Raise PADNetError for experts of another layout, with all that is other about it."""
-    if not all(hasattr(module, flag) for flag in _FLAGS):
+    if not (hasattr(module, "has_gate") and hasattr(module, "_apply_gate")):
         reasons = ["is no experts module of transformers' interface for them (use_experts_implementation)"]
     else:
-        reasons = [what for flag, (needed, what) in _FLAGS.items() if getattr(module, flag) != needed]
+        reasons = [what for flag, (needed, what) in _FLAGS.items() if getattr(module, flag, needed) != needed]
         if type(module)._apply_gate.__module__ != "transformers.integrations.moe":
             reasons.append("has a way of its own to apply gates (_apply_gate)")
         shapes = {own: tuple(parameter.shape) for own, parameter in module.named_parameters()}
