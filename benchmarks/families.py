@@ -26,7 +26,16 @@ from padnet_hf.method.layer import pad_weights
 from padnet_hf.models.known import module_of
 from padnet_hf.models.pad_model import PADModelMixin
 from padnet_hf.models.registry import families, family_of, pad_class_for
-from tests.models.samples import COPIES, inputs_of, labels_of, outputs_of, pad_class, small_dense
+from tests.models.samples import (
+    COPIES,
+    MIXTURES,
+    inputs_of,
+    labels_of,
+    outputs_of,
+    pad_class,
+    small_dense,
+    with_equal_copies,
+)
 
 ROOT = Path(padnet_hf.__file__).parents[1]
 _ROBERTA = {"max_position_embeddings": 514, "type_vocab_size": 1}
@@ -49,6 +58,7 @@ _QWEN3 = {
     "hidden_size": 1024, "intermediate_size": 3072, "num_hidden_layers": 28, "num_attention_heads": 16,
     "num_key_value_heads": 8,
 }  # fmt: skip
+_QWEN3_MOE = {"num_hidden_layers": 48, "head_dim": 128, "norm_topk_prob": True}
 
 CHECKPOINTS: dict[str, tuple[str, dict[str, Any]]] = {
     "bert-base-uncased": ("bert", {}),
@@ -66,6 +76,9 @@ CHECKPOINTS: dict[str, tuple[str, dict[str, Any]]] = {
     "Mistral-7B-v0.3": ("mistral", {"vocab_size": 32768, "sliding_window": None}),
     "Qwen2.5-0.5B": ("qwen2", _QWEN2),
     "Qwen3-0.6B": ("qwen3", _QWEN3),
+    "Mixtral-8x7B-v0.1": ("mixtral", {}),
+    "OLMoE-1B-7B-0924": ("olmoe", {"intermediate_size": 1024}),
+    "Qwen3-30B-A3B": ("qwen3_moe", _QWEN3_MOE),
     "resnet-50": ("resnet", {}),
     "mobilenet_v2 1.0": ("mobilenet_v2", {}),
 }
@@ -85,9 +98,11 @@ def differences(dense: str) -> Differences:
     upcycled, partitioned = [0.0], [0.0]
     for auto_class in family_of(dense).models:
         stock = small_dense(dense, auto_class)
+        model = pad_class(dense, auto_class).from_dense(stock, **COPIES[family_of(dense).copies])
+        upcycled.append(_difference(stock, model))
+        stock = with_equal_copies(stock)  # of a trained mixture a partition else changes the outputs
         for granularity in ("element", "unit"):
             model = pad_class(dense, auto_class).from_dense(stock, **COPIES[family_of(dense).copies])
-            upcycled.append(_difference(stock, model))
             inputs = inputs_of(model)
             labels = labels_of(model, inputs)
             config = PartitionConfig(granularity=granularity, criterion="snip" if labels else "random")
@@ -104,12 +119,17 @@ def _difference(stock: torch.nn.Module, model: torch.nn.Module) -> float:
 
 
 def on_meta(checkpoint: str, **fields: Any) -> PADModelMixin:
-    """A classifier of the checkpoint's shape, without memory: two labels for texts, 1,000 for images."""
+    """A classifier of the checkpoint's shape, without memory: two labels for texts, 1,000 for images.
+
+    Of a trained mixture the language model.
+    """
     dense, own = CHECKPOINTS[checkpoint]
     family = family_of(dense)
     labels = 2 if family.processing_class == "AutoTokenizer" else 1000
     config = family.from_dense(family.dense_class(**own, num_labels=labels), **fields)
     with torch.device("meta"):
+        if dense in MIXTURES:
+            return family.models["AutoModelForCausalLM"](config)
         return pad_class_for(family.dense_class(), classifier=True)(config)
 
 

@@ -7,8 +7,10 @@ from .export.stock import export_stock, to_stock
 from .layers.dynamic_conv import PADDynamicConv2d
 from .layers.feed_forward import PADFeedForward
 from .layers.kernel_attention import register_attention
+from .layers.routed_experts import PADRoutedExperts
 from .method import PADWeight, PartitionConfig, PartitionReport, partition, register_criterion
 from .method.relatedness import relatedness
+from .models.experts_seam import Experts
 from .models.families.albert import (
     PADAlbertConfig,
     PADAlbertForMaskedLM,
@@ -79,6 +81,14 @@ from .models.families.mistral import (
     PADMistralForTokenClassification,
     PADMistralModel,
 )
+from .models.families.mixtral import (
+    PADMixtralConfig,
+    PADMixtralForCausalLM,
+    PADMixtralForQuestionAnswering,
+    PADMixtralForSequenceClassification,
+    PADMixtralForTokenClassification,
+    PADMixtralModel,
+)
 from .models.families.mobilenet_v2 import (
     PADMobileNetV2Config,
     PADMobileNetV2ForImageClassification,
@@ -92,6 +102,11 @@ from .models.families.modernbert import (
     PADModernBertForSequenceClassification,
     PADModernBertForTokenClassification,
     PADModernBertModel,
+)
+from .models.families.olmoe import (
+    PADOlmoeConfig,
+    PADOlmoeForCausalLM,
+    PADOlmoeModel,
 )
 from .models.families.qwen2 import (
     PADQwen2Config,
@@ -108,6 +123,14 @@ from .models.families.qwen3 import (
     PADQwen3ForSequenceClassification,
     PADQwen3ForTokenClassification,
     PADQwen3Model,
+)
+from .models.families.qwen3_moe import (
+    PADQwen3MoeConfig,
+    PADQwen3MoeForCausalLM,
+    PADQwen3MoeForQuestionAnswering,
+    PADQwen3MoeForSequenceClassification,
+    PADQwen3MoeForTokenClassification,
+    PADQwen3MoeModel,
 )
 from .models.families.resnet import (
     PADResNetBackbone,
@@ -140,6 +163,8 @@ from .models.families.xlm_roberta import (
 )
 from .models.kernels_config import PADKernelsConfig
 from .models.kernels_model import PADKernelsMixin
+from .models.mixture_config import PADMixtureConfig
+from .models.mixture_model import PADMixtureMixin
 from .models.moe_config import PADMoEConfig
 from .models.moe_model import PADMoEMixin
 from .models.outputs import RoutedOutput
@@ -154,6 +179,7 @@ __all__ = [
     "AdapterSparsity",
     "CalibrationBatches",
     "Convolutions",
+    "Experts",
     "FeedForward",
     "IMPCallback",
     "PADAlbertConfig",
@@ -214,6 +240,14 @@ __all__ = [
     "PADMistralForSequenceClassification",
     "PADMistralForTokenClassification",
     "PADMistralModel",
+    "PADMixtralConfig",
+    "PADMixtralForCausalLM",
+    "PADMixtralForQuestionAnswering",
+    "PADMixtralForSequenceClassification",
+    "PADMixtralForTokenClassification",
+    "PADMixtralModel",
+    "PADMixtureConfig",
+    "PADMixtureMixin",
     "PADMoEConfig",
     "PADMoEMixin",
     "PADMobileNetV2Config",
@@ -227,6 +261,9 @@ __all__ = [
     "PADModernBertForTokenClassification",
     "PADModernBertModel",
     "PADNetError",
+    "PADOlmoeConfig",
+    "PADOlmoeForCausalLM",
+    "PADOlmoeModel",
     "PADQwen2Config",
     "PADQwen2ForCausalLM",
     "PADQwen2ForQuestionAnswering",
@@ -239,6 +276,12 @@ __all__ = [
     "PADQwen3ForSequenceClassification",
     "PADQwen3ForTokenClassification",
     "PADQwen3Model",
+    "PADQwen3MoeConfig",
+    "PADQwen3MoeForCausalLM",
+    "PADQwen3MoeForQuestionAnswering",
+    "PADQwen3MoeForSequenceClassification",
+    "PADQwen3MoeForTokenClassification",
+    "PADQwen3MoeModel",
     "PADResNetBackbone",
     "PADResNetConfig",
     "PADResNetForImageClassification",
@@ -250,6 +293,7 @@ __all__ = [
     "PADRobertaForSequenceClassification",
     "PADRobertaForTokenClassification",
     "PADRobertaModel",
+    "PADRoutedExperts",
     "PADTrainer",
     "PADViTConfig",
     "PADViTForImageClassification",

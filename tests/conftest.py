@@ -22,6 +22,17 @@ collect_ignore = [
 settings.register_profile("padnet", deadline=None, derandomize=True, max_examples=50)
 settings.load_profile("padnet")
 
+STANDS_FOR_ITSELF = {"olmoe": ("test_invariants", "test_mixtures", "test_generation"), "qwen3_moe": ("test_mixtures",)}
+"""Trained mixtures -> files that run them; in others Mixtral stands for them, and `make test-thorough` runs them."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        dense = item.callspec.params.get("dense") if hasattr(item, "callspec") else None
+        if isinstance(dense, str) and item.path.stem not in STANDS_FOR_ITSELF.get(dense, (item.path.stem,)):
+            item.add_marker(pytest.mark.thorough)
+
+
 SENTENCES = [
     "a gorgeous, witty, seductive movie",
     "the plot is thin and the acting thinner, alas",

@@ -16,9 +16,9 @@ SNIPPETS = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
 
 
 def test_a_family_and_a_module_of_a_users_own_work_as_the_document_says(tmp_path: Path) -> None:
-    own_family, its_use, own_module = SNIPPETS
+    mixture, own_family, its_use, own_module = SNIPPETS
     assert len([line for line in own_family.splitlines() if line.strip()]) <= 25
-    for program in (own_family + its_use, own_module):
+    for program in (mixture, own_family + its_use, own_module):
         done = subprocess.run(
             [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False
         )
@@ -26,7 +26,8 @@ def test_a_family_and_a_module_of_a_users_own_work_as_the_document_says(tmp_path
         assert "whole model" in done.stdout
         assert not re.search(r" -\n", done.stdout), "multiply-adds are not known"
         name = "PADRobertaPreLayerNormForSequenceClassification"
-        assert (name in done.stdout.splitlines()) == (program != own_module)
+        assert (name in done.stdout.splitlines()) == (program == own_family + its_use)
+        assert ("PADOlmoeForCausalLM" in done.stdout.splitlines()) == (program == mixture)
 
 
 def test_the_tables_have_every_family() -> None:

@@ -84,7 +84,7 @@ def new_config(model: ModelArguments, pad: PADArguments, tokenizer: PreTrainedTo
     own = stock.to_diff_dict() if model.config_name else {}
     with as_one_error(f"--config_overrides {model.config_overrides}", "correct the field that it names"):
         dense = type(stock).from_dict({**own, **fields, **_overrides(stock, model.config_overrides)})
-    return dense if pad.variant == "dense" else family.from_dense(dense, **experts_options(pad))
+    return dense if pad.variant == "dense" else family.from_dense(dense, **experts_options(pad, dense))
 
 
 def _listed_types() -> str:

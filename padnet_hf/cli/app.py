@@ -222,13 +222,12 @@ def partition_command(
     overwrite: Overwrite = False,
     as_json: AsJSON = False,
 ) -> None:
-    """Make all but a share of a fully dynamic network static (iterative mode partition).
+    """Make all but a share of a fully dynamic network, or a trained mixture, static (iterative mode partition).
 
     Example: `padnet partition bert-moe pad-bert --data reviews.csv --dynamic-ratio 0.5 --granularity unit`
     """
     from padnet_hf.cli.calibration_data import calibration_batches
-    from padnet_hf.cli.converting import check_target, load, partition_into
-    from padnet_hf.hub.inspection import read_config
+    from padnet_hf.cli.converting import check_target, config_to_partition, load_to_partition, partition_into
     from padnet_hf.method.config import PartitionConfig
     from padnet_hf.method.criteria import criterion_named
 
@@ -246,12 +245,12 @@ def partition_command(
     scores = criterion or "snip"
     if data is None and criterion_named(scores).needs_gradients and config.dynamic_ratio not in (0, 1):
         raise PADNetError(f"--criterion {scores} needs --data to score with; magnitude and random need none.")
-    family, drawn = read_config(source), None
+    family, drawn = config_to_partition(source), None
     config = replace(config, scope=scope or PartitionConfig.for_model(family).scope)
     if data is not None:  # before the model: a mistake in the data shows at once
         columns = {"split": split, "inputs": input_, "label": label, "max_length": max_length}
         drawn = calibration_batches(data, source, family, config, batch_size=batch_size, **columns)
-    report = partition_into(load(source), source, target, drawn, config, max_shard_size)
+    report = partition_into(load_to_partition(source), source, target, drawn, config, max_shard_size)
     if as_json:
         _print_json(report.to_dict())
     else:

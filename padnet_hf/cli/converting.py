@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import transformers
-from transformers import AutoConfig, PreTrainedModel
+from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 from transformers.utils import CONFIG_NAME
 
 from padnet_hf.errors import PADNetError
@@ -15,7 +15,7 @@ from padnet_hf.export.exporting import ExportReport, check_export, export_model
 from padnet_hf.export.stock import StockReport, export_stock
 from padnet_hf.export.text_embeddings import check_served, check_tokenizer, pooling_beside
 from padnet_hf.hub.code_shim import SHIM_MODULE
-from padnet_hf.hub.inspection import read_config
+from padnet_hf.hub.inspection import read_any_config, read_config
 from padnet_hf.hub.model_card import CARD, PICTURE, auto_class_of
 from padnet_hf.hub.publishing import REPORT, write_report
 from padnet_hf.hub.whole_files import check_new, filled_whole
@@ -24,8 +24,9 @@ from padnet_hf.method.config import PartitionConfig
 from padnet_hf.method.imp import partition
 from padnet_hf.method.report import PartitionReport
 from padnet_hf.method.scoring import Batch
+from padnet_hf.models.pad_config import PADConfigMixin
 from padnet_hf.models.pad_model import PADModelMixin
-from padnet_hf.models.registry import pad_class_for
+from padnet_hf.models.registry import family_of, has_family, pad_class_for
 
 logger = logging.getLogger(__name__)
 
@@ -76,13 +77,42 @@ def upcycle(source: str, target: Path, fields: dict[str, Any], max_shard_size: s
     """
     dense = load_or_explain(AutoConfig.from_pretrained, source, _REMEDY)
     pad_class = pad_class_for(dense, classifier="num_labels" in fields)
-    if pad_class.dense_class.__name__ not in (dense.architectures or ()):
-        logger.warning("%s becomes a %s: the rest of it is left out or new", dense.architectures, pad_class.__name__)
     if fields.get("num_labels") == dense.num_labels:
         del fields["num_labels"]  # or the labels would lose their names
-    model = load_or_explain(lambda name: pad_class.from_dense(name, **fields), source, _REMEDY)
+    model = _from_dense(pad_class, source, dense, fields)
     _write(model, source, target, type(model.config).processing_class, max_shard_size)
     return model
+
+
+def _from_dense(
+    pad_class: type[PADModelMixin], source: str, dense: PreTrainedConfig, fields: dict[str, Any]
+) -> PADModelMixin:
+    if pad_class.dense_class.__name__ not in (dense.architectures or ()):
+        logger.warning("%s becomes a %s: the rest of it is left out or new", dense.architectures, pad_class.__name__)
+    return load_or_explain(lambda name: pad_class.from_dense(name, **fields), source, _REMEDY)
+
+
+def config_to_partition(source: str) -> PreTrainedConfig:
+    """The configuration of the PAD model in a folder or repository, or of the one that a trained mixture there becomes.
+
+    Raises PADNetError for other models.
+    """
+    config = read_any_config(source)
+    if not _is_stock_mixture(config):
+        return read_config(source)
+    pad_class = pad_class_for(config)
+    return pad_class.config_class.from_dense(config, architectures=[pad_class.__name__])
+
+
+def load_to_partition(source: str) -> PADModelMixin:
+    """The model that `config_to_partition` is about."""
+    config = read_any_config(source)
+    return _from_dense(pad_class_for(config), source, config, {}) if _is_stock_mixture(config) else load(source)
+
+
+def _is_stock_mixture(config: PreTrainedConfig) -> bool:
+    is_stock = not isinstance(config, PADConfigMixin) and has_family(config.model_type)
+    return is_stock and family_of(config.model_type).seam.has_copies
 
 
 def load(source: str) -> PADModelMixin:

@@ -14,7 +14,9 @@ def described() -> list[dict[str, Any]]:
 
 
 def _described(dense: str, config: type[PADConfigMixin]) -> dict[str, Any]:
-    has_experts = config.copies == "experts"
+    adapters = ["attention over kernels"]
+    if config.copies == "experts":
+        adapters = ["attention", "experts (by unit)", *([] if config.seam.has_copies else ["router"])]
     default = config()
     plans = {"tensor": default.base_model_tp_plan, "expert": default.base_model_ep_plan}
     return {
@@ -24,7 +26,7 @@ def _described(dense: str, config: type[PADConfigMixin]) -> dict[str, Any]:
         "copies": config.copies,
         "heads": [_ending(auto_class) for auto_class in config.models if auto_class != "AutoModel"],
         "plans": [f"{name} parallel" for name, plan in plans.items() if plan],
-        "adapters": ["attention", "experts (by unit)", "router"] if has_experts else ["attention over kernels"],
+        "adapters": adapters,
         "export": ["onnx", "torch"],
     }
 

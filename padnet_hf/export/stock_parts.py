@@ -11,6 +11,7 @@ from torch import Tensor
 from padnet_hf.errors import PADNetError
 from padnet_hf.layers.experts import PADExperts
 from padnet_hf.layers.feed_forward import PADFeedForward
+from padnet_hf.layers.routed_experts import PADRoutedExperts
 from padnet_hf.method.layout import Granularity
 from padnet_hf.method.weight import PADWeight
 from padnet_hf.models.pad_model import PADModelMixin
@@ -43,8 +44,11 @@ def parts_of(model: PADModelMixin) -> dict[int, Parts]:
     """
     found: dict[int, Parts] = {}
     for number, layer in enumerate(model.base_model.layers):
-        if isinstance(layer.mlp, PADFeedForward):
-            found[number] = parts_of_layer(f"layers.{number}.mlp", layer.mlp)
+        name, mlp = f"layers.{number}.mlp", layer.mlp
+        if isinstance(mlp, PADFeedForward):
+            found[number] = parts_of_layer(name, mlp.router.weight, mlp.experts)
+        elif isinstance(getattr(mlp, "experts", None), PADRoutedExperts):
+            found[number] = parts_of_layer(f"{name}.experts", mlp.gate.weight, mlp.experts)
     if not found:
         raise PADNetError(
             f"this {type(model).__name__} has no PAD layer, so it is dense: make a stock checkpoint of it with "
@@ -61,15 +65,14 @@ def parts_of(model: PADModelMixin) -> dict[int, Parts]:
 
 
 @torch.no_grad()
-def parts_of_layer(name: str, layer: PADFeedForward) -> Parts:
+def parts_of_layer(name: str, router: Tensor, experts: PADExperts) -> Parts:
     """The parts of one PAD layer, `name` in messages. Raises PADNetError if it is no mixture with a shared expert."""
-    experts: PADExperts = layer.experts
     up, up_bias, down, _ = experts.weights
     if not experts.gated or up_bias is not None:
         what = "has biases" if up_bias is not None else "has no gates"
         raise PADNetError(f"{name} {what}, but the experts of stock language models have gates and no biases.")
     _check_units(name, up, down)
-    router = layer.router.weight.detach()
+    router = router.detach()
     if up.is_fully_dynamic:
         return Parts(router, up.dynamic.detach(), down.dynamic.detach(), None, None, None)
     if up.is_static:

@@ -82,6 +82,12 @@ class StockTarget(ABC):
                 "no stock target keeps it; use the model within its window (max_position_embeddings), or serve it "
                 "with padnet_hf",
             ),
+            (
+                "gates that do not sum to one (norm_topk_prob=False)",
+                not getattr(config, "norm_topk_prob", True),
+                "shared experts of stock models are not multiplied by their sum; to_dense() gives a stock mixture with "
+                "all experts in full",
+            ),
         ]
 
     @abstractmethod
@@ -111,7 +117,7 @@ class GraniteMoeShared(StockTarget):
 
     name = "granitemoeshared"
     model_class = GraniteMoeSharedForCausalLM
-    families = ("llama", "mistral")
+    families = ("llama", "mistral", "mixtral")
 
     def config(self, config: PreTrainedConfig, parts: Mapping[int, Parts]) -> PreTrainedConfig:
         dynamic, static = next(iter(parts.values())).sizes
@@ -170,7 +176,7 @@ class Qwen2Moe(_GatedSharedExpert):
 
     name = "qwen2_moe"
     model_class = Qwen2MoeForCausalLM
-    families = ("llama", "mistral", "qwen2")
+    families = ("llama", "mistral", "mixtral", "qwen2")
 
     def config(self, config: PreTrainedConfig, parts: Mapping[int, Parts]) -> PreTrainedConfig:
         return Qwen2MoeConfig(**_common(config), **_shared_fields(config, parts), qkv_bias=True)
@@ -187,7 +193,7 @@ class Qwen3Next(_GatedSharedExpert):
 
     name = "qwen3_next"
     model_class = Qwen3NextForCausalLM
-    families = ("qwen3",)
+    families = ("qwen3", "qwen3_moe")
     has_own_head_size = True
 
     def config(self, config: PreTrainedConfig, parts: Mapping[int, Parts]) -> PreTrainedConfig:
@@ -234,7 +240,8 @@ def target_for(family: str, name: str | None) -> StockTarget:
     if not able:
         known = sorted({known for target in TARGETS.values() for known in target.families})
         raise PADNetError(
-            f"no stock architecture is known for models of type {family!r}: those of {', '.join(known)} have one."
+            f"no stock architecture is known for models of type {family!r}: those of {', '.join(known)} have one. Of a "
+            "trained mixture to_dense() gives the stock model, with all experts in full."
         )
     if name is not None and name not in able:
         raise PADNetError(f"the target is {name!r}, but for {family!r} must be one of {', '.join(able)}.")

@@ -86,6 +86,17 @@ def inspect_checkpoint(
 
 def read_config(name: str, revision: str | None = None, token: str | bool | None = None) -> PreTrainedConfig:
     """The configuration of a PAD checkpoint in a folder or repository. Raises PADNetError if it has none."""
+    config = read_any_config(name, revision, token)
+    if not hasattr(config, "auto_classes"):
+        raise PADCheckpointError(
+            f"{name!r} is not a PAD checkpoint but a {config.model_type!r} model; `padnet upcycle` makes one of a "
+            "dense model, of the types that `padnet families` lists."
+        )
+    return config
+
+
+def read_any_config(name: str, revision: str | None = None, token: str | bool | None = None) -> PreTrainedConfig:
+    """That of a checkpoint of any kind."""
     folder = Path(name)
     if not folder.is_dir():
         with explained(name):
@@ -97,11 +108,6 @@ def read_config(name: str, revision: str | None = None, token: str | bool | None
     except (OSError, ValueError, TypeError) as error:
         reason = " ".join(str(error).split())[:300]
         raise PADCheckpointError(f"{name!r} is not a PAD checkpoint that can be read: {reason}") from error
-    if not hasattr(config, "auto_classes"):
-        raise PADCheckpointError(
-            f"{name!r} is not a PAD checkpoint but a {config.model_type!r} model; `padnet upcycle` makes one of a "
-            "dense model, of the types that `padnet families` lists."
-        )
     return config
 
 

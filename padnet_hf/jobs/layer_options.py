@@ -48,12 +48,14 @@ def layer_fields(options: PartitionOptions, family: type[PADConfigMixin]) -> dic
     """
     if options.variant == options.plain:
         return {}
-    has_experts = issubclass(family, PADMoEConfig)
-    config, own, others = (PADMoEConfig, EXPERTS, KERNELS) if has_experts else (PADKernelsConfig, KERNELS, EXPERTS)
+    kinds = {PADMoEConfig: EXPERTS, PADKernelsConfig: KERNELS}  # of a trained mixture no field is an option
+    config = next((kind for kind in kinds if issubclass(family, kind)), family)
+    own, others = kinds.pop(config, ()), [name for names in kinds.values() for name in names]
     for name in sorted(options.given.intersection(others)):
+        as_trained = " that are taken as they were trained" if family.seam.has_copies else ""
         raise PADNetError(
             f"--{name} {getattr(options, name)} has no effect on a model of type {family.dense_class.model_type!r}, "
-            f"whose dynamic layers have {family.copies}: leave it out"
+            f"whose dynamic layers have {family.copies}{as_trained}: leave it out"
         )
     return filled_in(options, own, config)
 

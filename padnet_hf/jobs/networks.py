@@ -22,9 +22,12 @@ def variant_of(config: PreTrainedConfig) -> str:
     return "fully dynamic" if config.partition is None else "partitioned"
 
 
-def experts_options(pad: ExpertOptions) -> dict[str, Any]:
-    """The fields of PADMoEConfig that are options, defaults filled in; empty for a dense network."""
-    return layer_fields(pad, PADMoEConfig)
+def experts_options(pad: ExpertOptions, config: PreTrainedConfig | None = None) -> dict[str, Any]:
+    """The fields of PADMoEConfig that are options, defaults filled in; empty for a dense network.
+
+    And for the configuration of a trained mixture, which has none. Raises PADNetError for an option that it lacks.
+    """
+    return layer_fields(pad, PADMoEConfig if config is None else family_of(config.model_type))
 
 
 def check_network(
@@ -43,7 +46,7 @@ def check_network(
             f"--experts_implementation {pad.experts_implementation} has no effect on a dense network: add --use_pad or "
             f"--{pad.dynamic_option}"
         )
-    options = experts_options(pad)
+    options = experts_options(pad, config if has_family(config.model_type) else None)
     given = {name: value for name, value in options.items() if getattr(pad, name) is not None}
     if needs_upcycling(
         source, config, own=own, asked=pad.variant, plain="dense", option=option, given=given, resuming=resuming
@@ -85,7 +88,7 @@ def as_network(model: PreTrainedModel, pad: ExpertOptions, auto_class: str, **or
     """
     if variant_of(model.config) == "dense" and pad.variant != "dense":
         pad_class = family_of(model.config.model_type).models[auto_class]
-        model = pad_class.from_dense(model, **origin, **experts_options(pad))
+        model = pad_class.from_dense(model, **origin, **experts_options(pad, model.config))
     if pad.experts_implementation:
         model.set_experts_implementation(pad.experts_implementation)
     return model

@@ -19,6 +19,7 @@ from transformers.integrations.moe import ALL_EXPERTS_FUNCTIONS
 from padnet_hf.layers.autocast import in_autocast_dtype
 from padnet_hf.layers.rebuild import RebuiltInBackward
 from padnet_hf.layers.wrapped import call_inside, unwrapped
+from padnet_hf.method.layer import MaskGroup, MultiplyAdds
 from padnet_hf.method.packing import linear_of_copies, linear_of_some
 from padnet_hf.method.weight import PADWeight
 
@@ -218,6 +219,23 @@ class PADExperts(nn.Module):
     def has_static_units(self) -> bool:
         """Whether a static network stands beside the experts."""
         return self.weights.has_static_units
+
+    def unit_group(self) -> MaskGroup:
+        """Its weights, as they share a mask when the granularity is "unit"."""
+        up, up_bias, down, down_bias = self.weights
+        weights = (up, down) if up_bias is None else (up, up_bias, down)
+        return MaskGroup(weights, () if down_bias is None else (down_bias,))
+
+    def work_of_token(self, chosen: int) -> MultiplyAdds:
+        """Per token: the projections of every expert `chosen`, and of the static neurons once."""
+        up, down = self.weights.up, self.weights.down
+        of_all = up.shape.numel() + down.shape.numel()
+        if self.is_static:
+            return MultiplyAdds(of_all, chosen * of_all, of_all)
+        inner = down.shape[1]
+        dynamic = up.num_dynamic if self.has_static_units else inner
+        current = of_all // inner * (chosen * dynamic + inner - dynamic)
+        return MultiplyAdds(of_all, chosen * of_all, current)
 
     def forward(self, hidden: Tensor, index: Tensor, weights: Tensor) -> Tensor:
         """hidden (T, H), index (T, K) chosen experts, weights (T, K) gates -> (T, H)."""

@@ -55,21 +55,10 @@ class PADFeedForward(PADLayer):
         return self.experts(tokens, routing.index, routing.weights).view(hidden.shape)
 
     def unit_group(self) -> MaskGroup:
-        up, up_bias, down, down_bias = self.experts.weights
-        weights = (up, down) if up_bias is None else (up, up_bias, down)
-        return MaskGroup(weights, () if down_bias is None else (down_bias,))
+        return self.experts.unit_group()
 
     def multiply_adds(self, inputs: Tensor) -> MultiplyAdds:
-        """Per token: the projections of every expert chosen, and of the static neurons once."""
-        experts, chosen = self.experts, self.router.top_k
-        up, down = experts.weights.up, experts.weights.down
-        of_all = up.shape.numel() + down.shape.numel()
-        if experts.is_static:
-            return MultiplyAdds(of_all, chosen * of_all, of_all)
-        inner = down.shape[1]
-        dynamic = up.num_dynamic if experts.has_static_units else inner
-        current = of_all // inner * (chosen * dynamic + inner - dynamic)
-        return MultiplyAdds(of_all, chosen * of_all, current)
+        return self.experts.work_of_token(self.router.top_k)
 
     def outline(self, inputs: Tensor) -> Tensor:
         hidden = self.experts.weights.down.shape[0]

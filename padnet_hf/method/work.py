@@ -50,7 +50,8 @@ def _on_meta(value: Any) -> Any:
     return torch.empty_like(value, device="meta") if isinstance(value, Tensor) else value
 
 
-def _count(layer: PADLayer, name: str, found: dict[str, MultiplyAdds], inputs: Tensor) -> Tensor:
+def _count(layer: PADLayer, name: str, found: dict[str, MultiplyAdds], inputs: Tensor, *routing: Tensor) -> Tensor:
+    """A call of a layer that takes inputs, and perhaps what a router around it chose for them."""
     work = layer.multiply_adds(inputs)
     earlier = found.get(name, MultiplyAdds(0, 0, 0))
     found[name] = MultiplyAdds(*(one + other for one, other in zip(earlier, work, strict=True)))

@@ -163,5 +163,7 @@ class PADCheckpointMixin(PartitionRecordMixin, PADParallelMixin):
 def _changed_options(config: PreTrainedConfig, saved: Path) -> dict[str, tuple[Any, Any]]:
     """Our options that differ from those the checkpoint was saved with, as (saved, asked for)."""
     before = json.loads(saved.read_text(encoding="utf-8")) if saved.is_file() else {}
-    options = (name for name in config._own_fields() if name in before and name not in _RECORDS)
+    copies = f"num_{config.copies}"  # a stock field of trained mixtures, by a name of their own
+    names = {*config._own_fields(), config.attribute_map.get(copies, copies)}
+    options = (name for name in sorted(names) if name in before and name not in _RECORDS)
     return {name: (before[name], now) for name in options if (now := getattr(config, name)) != before[name]}

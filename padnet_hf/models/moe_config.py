@@ -3,8 +3,6 @@
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from transformers import PreTrainedConfig
-
 from padnet_hf.errors import PADNetError
 from padnet_hf.layers.expert_parallel import SHARD_EXPERTS
 from padnet_hf.models.pad_config import PADConfigMixin
@@ -81,11 +79,6 @@ class PADMoEConfig(PADConfigMixin):
             "router_noise_epsilon": self.router_noise_epsilon,
             "dropout": self.expert_dropout,
         }
-
-    @staticmethod
-    def longest_input(config: PreTrainedConfig) -> int:
-        """The most tokens of a text, for a dense or PAD configuration of the family; some use positions otherwise."""
-        return config.max_position_embeddings
 
     base_model_pp_plan = None
     """None of PAD models is tested with pipeline parallelism, which some stock models have a plan for."""

@@ -15,20 +15,19 @@ from transformers.initialization import normal_, zeros_
 from transformers.utils import logging
 
 from padnet_hf.errors import PADNetError
-from padnet_hf.layers.experts import BY_DEVICE, PADExperts
 from padnet_hf.layers.router import NoisyTopKRouter, Routing, balance_loss
 from padnet_hf.layers.routing_log import is_logging, logged
 from padnet_hf.method.layer import pad_layers
+from padnet_hf.models.experts_model import PADExpertsMixin
 from padnet_hf.models.loss_items import NUMBER, share_of_items
 from padnet_hf.models.moe_config import PADMoEConfig
 from padnet_hf.models.outputs import routed_output
-from padnet_hf.models.pad_model import PADModelMixin
 
 logger = logging.get_logger(__name__)
 
 
-class PADMoEMixin(PADModelMixin):
-    """Base class of PAD models with experts, before the stock class.
+class PADMoEMixin(PADExpertsMixin):
+    """Base class of PAD models whose feed-forward layers become mixtures of experts, before the stock class.
 
     Their forward is the stock one. In training the loss is the task loss plus the weighted balance loss of the routers;
     evaluation reports the task loss alone. Both stand in the output by themselves too, see `RoutedOutput`. Where the
@@ -46,39 +45,8 @@ class PADMoEMixin(PADModelMixin):
         if cls.dense_class in cls.__bases__ and cls.dense_class is not PreTrainedModel:  # not in a subclass again
             cls.forward = _routed(cls.dense_class.forward)
 
-    def __init__(self, config: PADMoEConfig, *args: Any, **kwargs: Any) -> None:
-        asked = config._experts_implementation
-        config._experts_implementation_internal = BY_DEVICE  # the one that the stock bare model inside takes, too
-        super().__init__(config, *args, **kwargs)
-        self.set_experts_implementation(asked or BY_DEVICE)
-
     def _put_in(self, base: PreTrainedModel) -> None:
         self.config.seam.replace(base, self.config.moe_layers, **self.config.expert_options())
-
-    @classmethod
-    def _can_set_experts_implementation(cls) -> bool:
-        return True  # transformers searches the source for its own decorator
-
-    def get_correct_experts_implementation(self, requested_experts: str | None) -> str:
-        """The implementation asked for, or the default: "pad".
-
-        Raises PADNetError for "grouped_mm" with sizes whose rows are not multiples of 16 bytes in float32.
-        """
-        for module in self.modules() if requested_experts == "grouped_mm" else ():
-            if isinstance(module, PADExperts) and any(size % 4 for size in module.weights.down.shape):
-                raise PADNetError(
-                    "experts_implementation='grouped_mm' needs hidden and inner sizes of the experts to be multiples "
-                    f"of 4 (8 in half precision), but they are {tuple(module.weights.down.shape)}; use "
-                    "experts_implementation='eager'."
-                )
-        return super().get_correct_experts_implementation(requested_experts or BY_DEVICE)
-
-    def set_experts_implementation(self, experts_implementation: str | dict[str, str]) -> None:
-        """transformers' set_experts_implementation; the layers are told too."""
-        super().set_experts_implementation(experts_implementation)
-        for module in self.modules():
-            if isinstance(module, PADExperts):
-                module.implementation = self.config._experts_implementation
 
     def _set_gradient_checkpointing(self, enable: bool = True, **kwargs: Any) -> None:
         """transformers' seam below its methods of either name; with a balance loss never the reentrant kind.
@@ -91,9 +59,6 @@ class PADMoEMixin(PADModelMixin):
             logger.warning_once("use_reentrant=True would lose the routers' balance loss: use_reentrant=False is used")
             kwargs["gradient_checkpointing_func"] = partial(run, use_reentrant=False)
         super()._set_gradient_checkpointing(enable, **kwargs)
-        for module in self.modules():
-            if isinstance(module, PADExperts):  # checkpointing frees built weights until the backward pass by itself
-                module.rebuild_in_backward = not enable
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:

@@ -82,6 +82,11 @@ class PADConfigMixin:
         # Stock language models have experts of the same size in all layers.
         return {"scope": "layer"} if "AutoModelForCausalLM" in self.models else {}
 
+    @staticmethod
+    def longest_input(config: PreTrainedConfig) -> int:
+        """The most tokens of a text, for a dense or PAD configuration of the family; some use positions otherwise."""
+        return config.max_position_embeddings
+
     @classmethod
     def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
         """transformers' from_dict. Raises PADNetError for a configuration of another family, a dense one's say."""
@@ -98,7 +103,17 @@ class PADConfigMixin:
 
     @classmethod
     def from_dense(cls, dense: PreTrainedConfig, **changed: Any) -> Self:
-        """The configuration of `dense` with these fields set or changed. Raises PADNetError for an unknown field."""
+        """The configuration of `dense` with these fields set or changed.
+
+        Raises PADNetError for an unknown field, and for a quantised model.
+        """
+        quantised = getattr(dense, "quantization_config", None)
+        if quantised is not None:
+            known = quantised if isinstance(quantised, Mapping) else vars(quantised)
+            raise PADNetError(
+                f"the {cls.dense_class.model_type!r} model is quantised (quantization_config of {_method(known)!r}), "
+                "but PAD layers hold weights in float32, bfloat16 or float16: give a checkpoint in one of these."
+            )
         default = cls()
         if unknown := sorted(name for name in changed if not hasattr(default, name)):
             raise PADNetError(
@@ -135,6 +150,12 @@ def image_shape(config: PreTrainedConfig) -> tuple[int, int, int]:
     size = getattr(config, "image_size", 224)
     height, width = size if isinstance(size, list | tuple) else (size, size)
     return config.num_channels, height, width
+
+
+def _method(quantised: Mapping[str, Any]) -> str:
+    """What a quantised model was quantised by."""
+    method = quantised.get("quant_method", "unknown method")
+    return str(getattr(method, "value", method))
 
 
 def _minor(version: str) -> tuple[int, ...]:

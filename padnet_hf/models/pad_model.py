@@ -169,7 +169,10 @@ class PADModelMixin(PADCheckpointMixin):
     def from_dense(cls, dense: PreTrainedModel | str | PathLike[str], **config: Any) -> Self:
         """Upcycle a dense checkpoint: every weight of a layer that becomes dynamic is copied, the rest taken over.
 
-        The result is fully dynamic and gives the dense model's logits. A head that the checkpoint lacks, or has for
+        Of a trained mixture the experts are the copies, and are taken over too: from a name or folder in its only
+        copy, from a model, which stays as it is, in one of their own.
+
+        The result is fully dynamic and gives the stock model's logits. A head that the checkpoint lacks, or has for
         another number of labels, is new, which is said in the log.
 
         Args:
@@ -180,7 +183,7 @@ class PADModelMixin(PADCheckpointMixin):
                 dynamic (moe_layers, dynamic_layers), num_labels, id2label, ...
 
         Raises:
-            PADNetError: the checkpoint is of another family, or a value is out of range.
+            PADNetError: the checkpoint is of another family or quantised, or a value is out of range.
         """
         dense = getattr(dense, "_orig_mod", dense)  # what torch.compile has wrapped
         stock = dense.config if isinstance(dense, PreTrainedModel) else AutoConfig.from_pretrained(dense)
@@ -235,10 +238,10 @@ class PADModelMixin(PADCheckpointMixin):
         return model.to(dense.device).train(dense.training)
 
     def to_dense(self) -> PreTrainedModel:
-        """A stock transformers model with the same logits.
+        """A stock transformers model with the same logits; of a trained mixture one with all experts in full.
 
-        Raises PADNetError unless the copies of every weight are equal: nothing dynamic is left (dynamic_ratio 0), or
-        the copies have not been trained apart yet.
+        Raises PADNetError for what was upcycled, unless the copies of every weight are equal: nothing dynamic is left
+        (dynamic_ratio 0), or the copies have not been trained apart yet.
         """
         state = merged_state(self, self.config.seam)
         with without_values(self.dtype):

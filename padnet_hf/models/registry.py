@@ -13,7 +13,7 @@ from transformers.models.auto.tokenization_auto import TOKENIZER_MAPPING
 
 from padnet_hf.errors import PADNetError
 from padnet_hf.method.layer import pad_layers
-from padnet_hf.models.known import KNOWN, module_of, pad_type
+from padnet_hf.models.known import KNOWN, OTHER_LAYOUTS, module_of, pad_type
 from padnet_hf.models.pad_config import PADConfigMixin
 from padnet_hf.models.pad_model import PADModelMixin
 
@@ -103,9 +103,10 @@ def family_of(model_type: str) -> type[PADConfigMixin]:
     for dense, config in _FAMILIES.items():
         if model_type in (dense, config.model_type):
             return config
+    reason = f": its experts {OTHER_LAYOUTS[model_type]}" if model_type in OTHER_LAYOUTS else ""
     raise PADNetError(
-        f"the model type {model_type!r} has no PAD model; dense models of type {', '.join(map(repr, known_types()))} "
-        "have. docs/families.md shows how to add a family of your own."
+        f"the model type {model_type!r} has no PAD model{reason}; dense models of type "
+        f"{', '.join(map(repr, known_types()))} have. docs/families.md shows how to add a family of your own."
     )
 
 
@@ -132,7 +133,10 @@ def pad_class_for(dense: PreTrainedConfig, *, classifier: bool = False) -> type[
     """
     models = family_of(dense.model_type).models
     if classifier:
-        return next(models[auto_class] for auto_class in _HEADS if auto_class in models)
+        found = next((models[auto_class] for auto_class in _HEADS if auto_class in models), None)
+        if found is None:
+            raise PADNetError(f"transformers has no classifier of type {dense.model_type!r}: choose another model.")
+        return found
     counterparts = {pad_class.dense_class.__name__: pad_class for pad_class in models.values()}
     return counterparts.get((dense.architectures or [""])[0], models["AutoModel"])
 

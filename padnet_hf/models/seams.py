@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import nn
 
@@ -18,7 +18,13 @@ from padnet_hf.layers.feed_forward import PADFeedForward
 
 
 class Seam(ABC):
-    """What becomes dynamic in the bare models of a family."""
+    """What becomes dynamic in the bare models of a family.
+
+    Attributes:
+        has_copies: whether the stock model has every copy, as a trained mixture does; elsewhere its weights are copied.
+    """
+
+    has_copies: ClassVar[bool] = False
 
     @abstractmethod
     def describe(self) -> str:

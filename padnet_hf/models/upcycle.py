@@ -1,4 +1,7 @@
-"""Upcycling: from the weights of a dense model to E copies of them, and back where the copies agree."""
+"""From the weights of a stock model to a PAD one and back.
+
+Upcycling makes E copies of a dense weight, and goes back where the copies agree; a trained mixture has its copies.
+"""
 
 import torch
 from torch import Tensor, nn
@@ -21,22 +24,29 @@ def dense_sources(model: nn.Module, seam: Seam) -> dict[str, tuple[str, ...]]:
 def load_copies(model: nn.Module, dense: dict[str, Tensor], seam: Seam, *, use_up: bool = False) -> None:
     """Fill a fully dynamic model from a dense state dict: PADWeights get E copies, all else the same value.
 
+    Where the seam says that the stock model has all copies, PADWeights get those.
+
     What exists only to route is left as it is. With `use_up` the dense tensors leave the dictionary: those that are
-    copied when they are, so that both models never exist together, and the others become the model's own.
+    copied when they are, so that both models never exist together, and the others become the model's own, with the
+    copies that are there already.
     Raises PADNetError if a weight is missing or of another shape.
     """
     remaining, sources = dense if use_up else dict(dense), dense_sources(model, seam)
     for name, weight in pad_weights(model).items():
         missing = [key for key in sources[name] if key not in remaining]
         parts = [] if missing else [remaining.pop(key) for key in sources[name]]
-        found = None if missing else torch.cat(parts)
-        if found is None or found.shape != weight.shape:
+        found = None if missing else parts[0] if len(parts) == 1 else torch.cat(parts)
+        shape = weight.dynamic.shape if seam.has_copies else weight.shape
+        if found is None or found.shape != shape:
             what = "missing" if found is None else f"of shape {tuple(found.shape)}"
             raise PADNetError(
                 f"the dense weight {' and '.join(sources[name])!r} is {what}, but {name} needs the shape "
-                f"{tuple(weight.shape)}."
+                f"{tuple(shape)}."
             )
-        weight.dynamic.copy_(found.expand_as(weight.dynamic))
+        if seam.has_copies and use_up:
+            weight.become({"dynamic": found})
+        else:
+            weight.dynamic.copy_(found.expand_as(weight.dynamic))
         del parts, found
     missing, unexpected = model.load_state_dict(remaining, strict=False, assign=use_up)
     missing = set(missing) - _own_parameters(model)
@@ -47,7 +57,10 @@ def load_copies(model: nn.Module, dense: dict[str, Tensor], seam: Seam, *, use_u
 
 
 def merged_state(model: nn.Module, seam: Seam) -> dict[str, Tensor]:
-    """The state dict of the dense model that this one equals. Raises PADNetError where copies differ, or are spread."""
+    """The state dict of the stock model that this one equals.
+
+    Raises PADNetError where copies differ, unless the stock model has a place for each, or are spread.
+    """
     if is_sharded(model.parameters()):
         raise PADNetError(
             f"the parameters of this {type(model).__name__} are spread over processes: save it, and load that in one "
@@ -63,6 +76,10 @@ def merged_state(model: nn.Module, seam: Seam) -> dict[str, Tensor]:
     own, sources = _own_parameters(model), dense_sources(model, seam)
     state = {name: tensor for name, tensor in model.state_dict().items() if name not in own}
     for name, weight in pad_weights(model).items():
+        if seam.has_copies:
+            with torch.no_grad():
+                state[sources[name][0]] = weight.build()
+            continue
         if weight.dynamic is not None and not bool((weight.dynamic == weight.dynamic[:1]).all()):
             raise PADNetError(
                 f"the {weight.num_copies} copies of {name} differ ({weight.num_dynamic_elements} of "

@@ -236,7 +236,10 @@ def _check(vllm_config: VllmConfig) -> None:
     """Raise PADNetError for what would be wrong, or what nobody has tested."""
     config = vllm_config.model_config.hf_config
     if not isinstance(config, PADMoEConfig):
-        raise PADNetError(f"vLLM does not serve models of type {config.model_type!r}: those with experts are served.")
+        raise PADNetError(
+            f"vLLM does not serve models of type {config.model_type!r}: those whose dense layers became experts are "
+            "served, and language models as what padnet export --format transformers makes of them."
+        )
     for name, value in (
         ("quantization", vllm_config.quant_config is not None),
         ("pipeline_parallel_size", vllm_config.parallel_config.pipeline_parallel_size > 1),

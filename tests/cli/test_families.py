@@ -19,7 +19,7 @@ from padnet_hf.cli.collators import next_token_collator
 from padnet_hf.method.layer import pad_weights
 from padnet_hf.models.known import KNOWN
 from padnet_hf.models.registry import family_of, image_processor_class
-from tests.models.samples import classifier_of, inputs_of, small_dense, small_pad
+from tests.models.samples import classifier_of, inputs_of, small_dense, small_pad, with_equal_copies
 
 TEXTS = [dense for dense in KNOWN if family_of(dense).processing_class == "AutoTokenizer"]
 WORDS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "fine", "film", "dull", "no")
@@ -35,7 +35,7 @@ def padnet(*arguments: object) -> str:
 def dense_folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     """A stock classifier of the family asked for, with what prepares its inputs."""
     dense, folder = request.param, tmp_path / "dense"
-    small_dense(dense, classifier_of(dense)).save_pretrained(folder)
+    with_equal_copies(small_dense(dense, classifier_of(dense))).save_pretrained(folder)
     if dense in TEXTS:
         BertTokenizer({word: number for number, word in enumerate(WORDS)}).save_pretrained(folder)
     else:
@@ -123,6 +123,28 @@ def test_texts_of_a_classifier_are_padded_with_what_its_model_overlooks(tmp_path
     padnet("partition", tmp_path / "with-moe", tmp_path / "pad", "--data", data)
     with pytest.raises(PADNetError, match=r"config\.json of .*without-moe' has no pad_token_id.* 3 \('\[SEP\]'\)"):
         padnet("partition", tmp_path / "without-moe", tmp_path / "none", "--data", data)
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_trained_mixture_is_partitioned_and_written_as_a_stock_model_in_two_commands(tmp_path: Path) -> None:
+    stock = small_dense("mixtral", "AutoModelForCausalLM", num_key_value_heads=1, max_position_embeddings=64)
+    stock.save_pretrained(tmp_path / "mixtral")
+    tokenizer = of_words()
+    tokenizer.pad_token = "[PAD]"
+    tokenizer.save_pretrained(tmp_path / "mixtral")
+    data = data_for("mixtral", tmp_path)
+    padnet("partition", tmp_path / "mixtral", tmp_path / "pad", "--data", data, "--granularity", "unit")
+    found = json.loads(padnet("inspect", tmp_path / "pad", "--relatedness", "--json"))
+    assert found["architecture"] == "PADMixtralForCausalLM"
+    assert (found["record"]["criterion"], found["record"]["static_values"]) == ("fisher", "fisher")
+    assert found["current"]["parameters"] < found["fully_dynamic"]["parameters"] == stock.num_parameters()
+    assert len(found["relatedness"]) == 2
+    written = padnet("export", tmp_path / "pad", tmp_path / "stock", "--format", "transformers")
+    assert "GraniteMoeSharedForCausalLM" in written
+    padnet("to-dense", tmp_path / "pad", tmp_path / "whole")
+    assert type(AutoModelForCausalLM.from_pretrained(tmp_path / "whole")) is type(stock)
+    with pytest.raises(PADNetError, match=r"num_experts is 8, but the model has 4 experts"):
+        padnet("upcycle", tmp_path / "mixtral", tmp_path / "none", "--num-experts", 8)
     assert not (tmp_path / "none").exists()
 
 

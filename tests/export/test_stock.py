@@ -15,13 +15,15 @@ from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig, Pre
 
 from padnet_hf import PADNetError, PartitionConfig, export_stock, partition, to_stock
 from padnet_hf.models.pad_model import PADModelMixin
-from tests.models.samples import set_apart, small_pad
+from tests.models.samples import MIXTURES, set_apart, small_pad
 
 PLAIN: dict[str, dict[str, Any]] = {
     "llama": {"mlp_bias": False, "num_key_value_heads": 1},
     "mistral": {"sliding_window": None, "num_key_value_heads": 1},
+    "mixtral": {"sliding_window": None, "num_key_value_heads": 1},
     "qwen2": {"use_sliding_window": False, "num_key_value_heads": 1},
     "qwen3": {"use_sliding_window": False, "num_key_value_heads": 1, "head_dim": 12},
+    "qwen3_moe": {"use_sliding_window": False, "num_key_value_heads": 1, "head_dim": 12},
 }
 """What every family needs to have a stock form; queries share keys, and Qwen3's heads have a size of their own."""
 
@@ -30,15 +32,19 @@ PAIRS = [
     ("llama", "qwen2_moe"),
     ("mistral", "granitemoeshared"),
     ("mistral", "qwen2_moe"),
+    ("mixtral", "granitemoeshared"),
+    ("mixtral", "qwen2_moe"),
     ("qwen2", "qwen2_moe"),
     ("qwen3", "qwen3_next"),
+    ("qwen3_moe", "qwen3_next"),
 ]
-DEFAULTS = {"llama": "granitemoeshared", "mistral": "granitemoeshared", "qwen2": "qwen2_moe", "qwen3": "qwen3_next"}
+DEFAULTS = {"llama": "granitemoeshared", "mistral": "granitemoeshared", "mixtral": "granitemoeshared"}
+DEFAULTS |= {"qwen2": "qwen2_moe", "qwen3": "qwen3_next", "qwen3_moe": "qwen3_next"}
 
 
 def model_of(dense: str, granularity: str | None = "unit", *, scope: str = "layer", **fields: Any) -> PADModelMixin:
     """A language model partitioned at random, its copies, scales, norms and biases as apart as after training."""
-    fields = {**PLAIN[dense], "max_position_embeddings": 256, **fields}
+    fields = {**PLAIN.get(dense, {}), "max_position_embeddings": 256, **fields}
     model = small_pad(dense, "AutoModelForCausalLM", **fields)
     if granularity:
         config = PartitionConfig(criterion="random", granularity=granularity, scope=scope)
@@ -84,15 +90,17 @@ def test_two_hundred_greedy_tokens_are_equal(dense: str, target: str, batch: int
     assert torch.equal(greedy(stock, ids, 200), greedy(model, ids, 200))
 
 
-@pytest.mark.parametrize(("dense", "target"), [pair for pair in PAIRS if pair[1] != "granitemoeshared"])
+@pytest.mark.parametrize(
+    ("dense", "target"), [pair for pair in PAIRS if pair[1] != "granitemoeshared" and pair[0] != "mixtral"]
+)
 def test_layers_that_stay_dense_stay_so(dense: str, target: str) -> None:
-    model = model_of(dense, moe_layers=[1])
+    model = model_of(dense, **({"mlp_only_layers": [0]} if dense == "qwen3_moe" else {"moe_layers": [1]}))
     stock = to_stock(model, target)
     assert stock.config.mlp_only_layers == [0]
     torch.testing.assert_close(logits(stock, tokens(model)), logits(model, tokens(model)), rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("dense", ["llama", "mistral"])
+@pytest.mark.parametrize("dense", ["llama", "mistral", "mixtral"])
 def test_a_fully_dynamic_model_needs_no_shared_expert(dense: str) -> None:
     model = model_of(dense, None)
     stock = to_stock(model)
@@ -131,7 +139,9 @@ with torch.no_grad():
 """
 
 
-@pytest.mark.parametrize("dense", DEFAULTS)
+@pytest.mark.parametrize(
+    "dense", [pytest.param(dense, marks=[pytest.mark.thorough] * (dense in MIXTURES)) for dense in DEFAULTS]
+)
 def test_it_is_loaded_without_this_package(dense: str, tmp_path: Path) -> None:
     model = model_of(dense)
     report = export_stock(model, tmp_path / "stock")
@@ -163,6 +173,15 @@ def test_what_is_written_says_what_it_is(tmp_path: Path) -> None:
 
 
 REFUSED = [
+    ("mixtral", "element", {}, None, r"layers\.0\.mlp\.experts is partitioned by element"),
+    (
+        "qwen3_moe",
+        "unit",
+        {"norm_topk_prob": False},
+        None,
+        r"gates that do not sum to one .*to_dense\(\) gives a stock",
+    ),
+    ("olmoe", "unit", {}, None, r"no stock architecture is known for models of type 'olmoe'.*to_dense\(\)"),
     ("llama", "element", {}, None, "partitioned by element.*--granularity unit"),
     ("llama", "unit", {"mlp_bias": True}, None, "has biases, but the experts of stock language models"),
     ("llama", "unit", {"attention_bias": True}, None, "biases in its attention's output"),

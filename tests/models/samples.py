@@ -39,12 +39,16 @@ FIELDS: dict[str, dict[str, Any]] = {
     "electra": _EMBEDDED,
     "llama": _CAUSAL | {"mlp_bias": True},
     "mistral": _CAUSAL | {"sliding_window": 4},
+    "mixtral": _CAUSAL,
     "mobilenet_v2": {"depth_multiplier": 0.25, "image_size": 32, "min_depth": 8},
     "modernbert": _TEXT
     | {"mlp_dropout": 0.1, "local_attention": 4, "bos_token_id": 2, "eos_token_id": 3}
     | {"cls_token_id": 2, "sep_token_id": 3},
+    "olmoe": _CAUSAL | {"num_experts_per_tok": 2, "norm_topk_prob": False},
     "qwen2": _CAUSAL | _WINDOW | {"tie_word_embeddings": True},
     "qwen3": _CAUSAL | {"head_dim": 8},
+    "qwen3_moe": _CAUSAL
+    | {"head_dim": 8, "moe_intermediate_size": 24, "num_experts_per_tok": 2, "norm_topk_prob": True},
     "resnet": _RESNET | {"image_size": 32},
     "roberta": _OFFSET,
     "vit": _VIT | {"image_size": 16, "patch_size": 4},
@@ -52,8 +56,14 @@ FIELDS: dict[str, dict[str, Any]] = {
 }
 """Model type of the dense model -> fields of a small configuration."""
 
-SIBLINGS = ("camembert", "mistral", "qwen2", "qwen3", "xlm-roberta")
-"""Families whose layers and heads are those of roberta and llama by other names."""
+SIBLINGS = ("camembert", "mistral", "qwen2", "qwen3", "qwen3_moe", "xlm-roberta")
+"""Families whose layers and heads are those of roberta, llama and mixtral by other names."""
+
+MIXTURES = tuple(dense for dense in KNOWN if family_of(dense).seam.has_copies)
+"""Families of trained mixtures: the stock model has the copies, its router and its loss."""
+
+UPCYCLED = tuple(dense for dense in KNOWN if family_of(dense).copies == "experts" and dense not in MIXTURES)
+"""Families whose dense networks become experts, with a router of ours."""
 
 COPIES = {"experts": {"num_experts": 4}, "kernels": {"num_kernels": 3, "reduction": 4}}
 
@@ -70,9 +80,13 @@ def siblings_later(families: Iterable[str]) -> list[Any]:
     return [pytest.param(name, marks=pytest.mark.thorough) if name in SIBLINGS else name for name in families]
 
 
+CLASSIFYING = tuple(d for d in KNOWN if any(name.endswith("eClassification") for name in family_of(d).models))
+"""Families with a classifier of texts or images; transformers has none of OLMoE."""
+
+
 def classifier_of(dense: str) -> str:
-    """The Auto class of the family's classifier of texts or images."""
-    heads = ("AutoModelForSequenceClassification", "AutoModelForImageClassification")
+    """The Auto class of the family's classifier of texts or images, or, where there is none, of its language model."""
+    heads = ("AutoModelForSequenceClassification", "AutoModelForImageClassification", "AutoModelForCausalLM")
     return next(head for head in heads if head in family_of(dense).models)
 
 
@@ -99,6 +113,15 @@ def small_pad(dense: str, auto_class: str, seed: int = 0, **changed: Any) -> PAD
     """A fully dynamic model in evaluation mode, every copy and all else random."""
     torch.manual_seed(seed)
     return scattered(pad_class(dense, auto_class)(small_config(dense, auto_class, **changed)).eval())
+
+
+@torch.no_grad()
+def with_equal_copies(stock: PreTrainedModel) -> PreTrainedModel:
+    """The model; of a trained mixture, one whose experts are all the first one, as those of upcycled models are."""
+    for name, parameter in stock.named_parameters():
+        if ".experts." in name:
+            parameter.copy_(parameter[:1].expand_as(parameter))
+    return stock
 
 
 @torch.no_grad()

@@ -11,7 +11,7 @@ from padnet_hf.method.criteria import Scored
 from padnet_hf.models.known import KNOWN
 from padnet_hf.models.pad_config import PADConfigMixin
 from padnet_hf.models.registry import family_of
-from tests.models.samples import SIBLINGS
+from tests.models.samples import MIXTURES, SIBLINGS
 
 FORMS = ("dynamic", "element", "unit")
 
@@ -21,7 +21,8 @@ IN_FULL = ("bert", "modernbert", "resnet")
 FEW = ("AutoModel", "AutoBackbone", "AutoModelForMaskedLM", "AutoModelForCausalLM", "AutoModelForImageClassification")
 """The bare model and a head: what is tested of siblings, and of IN_FULL in its further forms."""
 
-FORM = {dense: FORMS[1 + number % 2] for number, dense in enumerate(KNOWN)} | dict.fromkeys(IN_FULL, "element")
+_IN_TURN = sorted(KNOWN, key=MIXTURES.__contains__)
+FORM = {dense: FORMS[1 + number % 2] for number, dense in enumerate(_IN_TURN)} | dict.fromkeys(IN_FULL, "element")
 """Model type of the dense model -> the form of all its tested classes; the partitioned ones in turn."""
 
 
@@ -29,7 +30,7 @@ def is_default(dense: str, auto_class: str, form: str) -> bool:
     """Whether a class is tested in this form without --all-forms."""
     if form != FORM[dense] and dense not in IN_FULL:
         return False
-    return auto_class in FEW or (form == FORM[dense] and dense not in SIBLINGS)
+    return auto_class in FEW or (form == FORM[dense] and dense not in (*SIBLINGS, *MIXTURES))
 
 
 # Sizes are multiples of 8, which grouped_mm needs; training to know a batch by heart takes 64 positions.
@@ -52,10 +53,13 @@ FIELDS: dict[str, dict[str, Any]] = {
     "electra": _TEXT | {"embedding_size": 24},
     "llama": _CAUSAL,
     "mistral": _CAUSAL,
+    "mixtral": _CAUSAL | {"head_dim": 8},
     "mobilenet_v2": {"depth_multiplier": 0.25, "min_depth": 8, "image_size": 32},
     "modernbert": _TEXT | _SPECIAL | {"local_attention": 8},
+    "olmoe": _CAUSAL | {"num_experts_per_tok": 2},
     "qwen2": _CAUSAL,
     "qwen3": _CAUSAL | {"head_dim": 8},
+    "qwen3_moe": _CAUSAL | {"head_dim": 8, "moe_intermediate_size": 64, "num_experts_per_tok": 2},
     "resnet": _RESNET | {"image_size": 32, "out_features": ["stage2", "stage3", "stage4"]},
     "roberta": _OFFSET,
     "vit": _VIT | {"image_size": 16, "patch_size": 4},
@@ -63,8 +67,10 @@ FIELDS: dict[str, dict[str, Any]] = {
 }
 """Model type of the dense model -> fields of a small configuration; ResNet's four stages as tests of backbones ask."""
 
-# The router starts apart from 0, so that tokens part.
-_COPIES = {"experts": {"num_experts": 4, "router_init_std": 0.5}, "kernels": {}}
+# A router of ours starts apart from 0, so that tokens part.
+_COPIES = {"experts": {"num_experts": 4, "router_init_std": 0.5}, "kernels": {}} | {
+    dense: {"num_experts": 4} for dense in MIXTURES
+}
 
 
 @register_criterion("first", needs_gradients=False)
@@ -86,7 +92,9 @@ def tiny_config(dense: str, form: str) -> PADConfigMixin:
 def _in_form(dense: str, form: str) -> dict[str, Any]:
     """What config.json would have."""
     family = family_of(dense)
-    model = family.models["AutoModel"](family(**FIELDS[dense], **_COPIES[family.copies], num_labels=2))
+    model = family.models["AutoModel"](
+        family(**FIELDS[dense], **_COPIES.get(dense, _COPIES[family.copies]), num_labels=2)
+    )
     if form != "dynamic":
         config = PartitionConfig(dynamic_ratio=0.5, granularity=form, criterion="first", scope="layer")
         partition(model, config=config, progress=False)

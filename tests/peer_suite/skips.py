@@ -35,7 +35,8 @@ _IMAGES = (*_CONVOLUTIONS, "PADViT")
 _EXPERTS = _but(*_CONVOLUTIONS)
 _GATHERS_BY_ITSELF = ("PADDebertaV2", *_CONVOLUTIONS)
 _NO_PLAN = ("PADAlbert", "PADDebertaV2", "PADDistilBert", "PADModernBert", *_IMAGES)
-_CAUSAL = ("PADLlama", "PADMistral", "PADQwen2", "PADQwen3")
+_MIXTURES = ("PADMixtral", "PADOlmoe", "PADQwen3Moe")
+_CAUSAL = ("PADLlama", "PADMistral", "PADQwen2", "PADQwen3", *_MIXTURES)
 _WRITERS = tuple(f"{prefix}ForCausalLM" for prefix in _CAUSAL)
 _READ = "transformers' model reads its relative embeddings without calling their module, which no hook sees"
 
@@ -57,12 +58,18 @@ OURS = (
         classes=_WRITERS,
         tests="test_generation_tester_mixin_inheritance",
     ),
+    Skip(
+        "it makes a layer dense, of which the configuration of a partitioned model counts the experts",
+        classes=("PADQwen3Moe",),
+        tests="test_reverse_loading_mapping",
+    ),
     Skip("its checkpoint is a pickle, and PAD models load safetensors alone", tests="test_disk_offload_bin"),
 )
 """Tests whose assumptions are not true of a model."""
 
 _ALONE = "not made of several models"
 _OWN_LOG = "routers tell a log of the package's own; test_output_router_logits_from_config sees what outputs have of it"
+_OWN_FILE = "the test reads our file, where no stock experts are; tests/models/families/test_mixtures.py has our own"
 _OWN_STATES = "transformers' model gathers its hidden states by itself"
 _DYNAMIC_CONVOLUTIONS = "dynamic convolutions, not experts"
 _NO_ATTENTION = "no attention"
@@ -80,7 +87,9 @@ THEIRS = (
     Skip("compiled training on an accelerator", "test is slow", tests="test_torch_compile_for_training"),
     # of PAD models
     Skip("tensors are stored as the model has them: nothing is renamed or converted", "No conversion found for"),
+    Skip(_OWN_FILE, "has no sparse experts", _MIXTURES),
     Skip(_OWN_LOG, "has no sparse experts", _EXPERTS),
+    Skip("no plan: transformers' one is for stock experts", "Model does not have a TP plan", _MIXTURES),
     Skip("no plan, as transformers' model has none that it could go into", "Model does not have a TP plan", _NO_PLAN),
     Skip("no module insists on float32", "_keep_in_fp32_modules"),
     # of all families

@@ -18,10 +18,10 @@ from padnet_hf import CalibrationBatches, IMPCallback, PADTrainer, PartitionConf
 from padnet_hf.models.pad_model import PADModelMixin
 from padnet_hf.transformers_seams import CHECKPOINTING
 from tests.examples.language_modeling.conftest import CHAT, LINES, TEMPLATE, new_tokenizer
-from tests.models.samples import HEADS, set_apart, siblings_later, small_pad
+from tests.models.samples import HEADS, UPCYCLED, set_apart, siblings_later, small_pad
 
 CAUSAL = "AutoModelForCausalLM"
-FAMILIES = [dense for dense, auto_class in HEADS if auto_class == CAUSAL]
+FAMILIES = [dense for dense, auto_class in HEADS if auto_class == CAUSAL and dense in UPCYCLED]
 ROWS = 8
 
 

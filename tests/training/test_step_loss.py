@@ -13,11 +13,10 @@ from transformers import PreTrainedModel, Trainer, TrainingArguments
 
 from padnet_hf import PADTrainer
 from padnet_hf.models.known import KNOWN
-from tests.models.samples import HEADS, classifier_of, inputs_of, labels_of, pad_class, small_dense, small_pad
+from tests.models.samples import HEADS, UPCYCLED, classifier_of, inputs_of, labels_of, pad_class, small_dense, small_pad
 
-EXPERTS = [dense for dense in KNOWN if dense not in ("resnet", "mobilenet_v2")]
 CAUSAL = "AutoModelForCausalLM"
-CAUSAL_FAMILIES = [dense for dense, auto_class in HEADS if auto_class == CAUSAL]
+CAUSAL_FAMILIES = [dense for dense, auto_class in HEADS if auto_class == CAUSAL and dense in UPCYCLED]
 ROWS = 8
 
 
@@ -98,7 +97,7 @@ def test_accumulated_steps_of_dense_models_are_the_gradient_of_the_mean(dense: s
 def test_accumulated_steps_of_pad_models_are_the_gradient_of_the_mean(
     dense: str, trainer_class: type[Trainer], tmp_path: Path
 ) -> None:
-    coef = {"balance_loss_coef": 0.0} if dense in EXPERTS else {}  # of a part of the batch it is another number
+    coef = {"balance_loss_coef": 0.0} if dense in UPCYCLED else {}  # of a part of the batch it is another number
     model = small_pad(dense, classifier_of(dense), **coef)
     step = _step(trainer_class, model, tmp_path, batch_size=2)
     _assert_close(step, _gradients(model, lambda output, batch: output.loss))
@@ -117,7 +116,7 @@ def _summed(outputs: Any, labels: Tensor, num_items_in_batch: Tensor | None = No
 
 @pytest.mark.parametrize("coef", [0.0, 5.0])
 @pytest.mark.parametrize("own_loss", [False, True])
-@pytest.mark.parametrize("dense", EXPERTS)
+@pytest.mark.parametrize("dense", UPCYCLED)
 def test_the_balance_loss_counts_where_the_model_sees_no_labels(
     dense: str, own_loss: bool, coef: float, tmp_path: Path
 ) -> None:

@@ -23,7 +23,16 @@ from padnet_hf.models.pad_model import PADModelMixin
 from padnet_hf.transformers_seams import CHECKPOINTING
 from tests.forked import forks as forks  # the fixture
 from tests.forked import run_group
-from tests.models.samples import classifier_of, family_of, inputs_of, labels_of, set_apart, small_dense, small_pad
+from tests.models.samples import (
+    UPCYCLED,
+    classifier_of,
+    family_of,
+    inputs_of,
+    labels_of,
+    set_apart,
+    small_dense,
+    small_pad,
+)
 
 every_family = pytest.mark.parametrize("dense", KNOWN)
 every_form = pytest.mark.parametrize("form", ["fully dynamic", "element", "unit"])
@@ -333,7 +342,7 @@ def test_a_variant_is_saved_beside_the_usual_weights(dense: str, tmp_path: Path)
 
 
 @pytest.mark.parametrize("noise", [False, True])
-@pytest.mark.parametrize("dense", [dense for dense in KNOWN if family_of(dense).copies == "experts"])
+@pytest.mark.parametrize("dense", UPCYCLED)
 def test_noise_of_routers_may_be_switched_at_loading(dense: str, noise: bool, tmp_path: Path) -> None:
     model = small_pad(dense, classifier_of(dense), router_noise=noise)
     partition(model, None, PartitionConfig(criterion="random"), progress=False)
@@ -352,6 +361,7 @@ def test_options_that_do_not_fit_the_weights_are_named(dense: str, tmp_path: Pat
     model = _model(dense, "element")
     model.save_pretrained(tmp_path)
     name = f"num_{family_of(dense).copies}"
+    name = model.config.attribute_map.get(name, name)
     message = rf"{name} is 2, but was {getattr(model.config, name)} when it was saved: load it without the change"
     with pytest.raises(PADNetError, match=message):
         type(model).from_pretrained(tmp_path, **{name: 2})

@@ -19,7 +19,18 @@ from padnet_hf.models.moe_config import PADMoEConfig
 from padnet_hf.models.moe_model import PADMoEMixin
 from padnet_hf.models.registry import families, family_of, has_family, known_types, pad_class_for
 from padnet_hf.models.upcycle import dense_sources
-from tests.models.samples import FIELDS, MODELS, inputs_of, outputs_of, pad_class, small_config, small_dense, small_pad
+from tests.models.samples import (
+    CLASSIFYING,
+    FIELDS,
+    MODELS,
+    UPCYCLED,
+    inputs_of,
+    outputs_of,
+    pad_class,
+    small_config,
+    small_dense,
+    small_pad,
+)
 
 ROOT = Path(padnet_hf.__file__).parent
 
@@ -50,6 +61,10 @@ def test_a_dense_model_becomes_its_counterpart(dense: str) -> None:
     for model in family.models.values():
         assert pad_class_for(family.dense_class(architectures=[model.dense_class.__name__])) is model
     assert pad_class_for(family.dense_class(architectures=None)) is family.models["AutoModel"]
+    if dense not in CLASSIFYING:
+        with pytest.raises(PADNetError, match=f"transformers has no classifier of type {dense!r}"):
+            pad_class_for(family.dense_class(), classifier=True)
+        return
     classifier = pad_class_for(family.dense_class(architectures=None), classifier=True)
     assert classifier.__name__.endswith("Classification")
 
@@ -74,7 +89,7 @@ def test_a_checkpoint_of_one_family_is_not_loaded_as_another(dense: str, tmp_pat
         pad_class(other, "AutoModel").from_dense(small_dense(dense, "AutoModel"))
 
 
-@pytest.mark.parametrize("dense", [dense for dense in KNOWN if family_of(dense).copies == "experts"])
+@pytest.mark.parametrize("dense", UPCYCLED)
 @pytest.mark.parametrize(
     ("fields", "message"),
     [

@@ -10,12 +10,12 @@ from transformers import AutoModelForCausalLM, BertForSequenceClassification, Ge
 
 from padnet_hf import PADNetError
 from padnet_hf.models.known import KNOWN
-from tests.models.samples import classifier_of, inputs_of, pad_class, small_dense
+from tests.models.samples import CLASSIFYING, COPIES, classifier_of, inputs_of, pad_class, small_dense
 
 every_family = pytest.mark.parametrize("dense", KNOWN)
 
 
-@every_family
+@pytest.mark.parametrize("dense", CLASSIFYING)
 @pytest.mark.parametrize("way", ["folder", "model"])
 def test_another_number_of_labels_starts_a_new_head_and_says_so(
     dense: str, way: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
@@ -122,7 +122,7 @@ def test_the_files_and_the_places_of_a_model_change_nothing(
     for folder, options in (("one", {}), ("one", LOADING[way]), ("shards", LOADING[way])):
         source = type(stock).from_pretrained(tmp_path / folder, dtype=dtype, **options)
         torch.manual_seed(0)
-        found.append(upcycled.from_dense(source, num_experts=3))
+        found.append(upcycled.from_dense(source, **COPIES["experts"]))
     first, *others = (model.state_dict() for model in found)
     assert {tensor.dtype for tensor in first.values()} == {dtype}
     for state in others:

@@ -11,12 +11,13 @@ from transformers import GenerationConfig, PreTrainedModel
 from padnet_hf import PartitionConfig, partition
 from padnet_hf.models.pad_model import PADModelMixin
 from tests.models.families.test_heads import balance_by_loop
-from tests.models.samples import HEADS, pad_class, set_apart, small_dense, small_pad
+from tests.models.samples import HEADS, UPCYCLED, pad_class, set_apart, small_dense, small_pad, with_equal_copies
 
 CAUSAL = "AutoModelForCausalLM"
 FAMILIES = [dense for dense, auto_class in HEADS if auto_class == CAUSAL]
 
 every_family = pytest.mark.parametrize("dense", FAMILIES)
+every_routed_family = pytest.mark.parametrize("dense", [dense for dense in FAMILIES if dense in UPCYCLED])
 granularities = pytest.mark.parametrize("granularity", ["element", "unit"])
 
 WAYS: dict[str, dict[str, Any]] = {
@@ -59,7 +60,7 @@ def _generated(model: PreTrainedModel, inputs: dict[str, Tensor], **options: Any
 @granularities
 @pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
 def test_an_upcycled_model_writes_what_the_dense_one_writes(dense: str, granularity: str, way: dict[str, Any]) -> None:
-    stock = small_dense(dense, CAUSAL)
+    stock = with_equal_copies(small_dense(dense, CAUSAL))
     model = _split(pad_class(dense, CAUSAL).from_dense(stock, num_experts=4), granularity)
     inputs, options = _prompts(stock), {"no_repeat_ngram_size": 1, **way}  # or small models repeat themselves
     expected = _generated(stock, inputs, **options)
@@ -143,7 +144,7 @@ def test_how_to_generate_is_kept_by_conversions_and_checkpoints(dense: str, tmp_
         assert (kept.max_new_tokens, kept.do_sample, kept.top_k, kept.eos_token_id) == (7, True, 5, [3, 4])
 
 
-@every_family
+@every_routed_family
 @granularities
 def test_nothing_dynamic_takes_the_work_of_a_dense_model(dense: str, granularity: str) -> None:
     stock = small_dense(dense, CAUSAL)
@@ -156,7 +157,7 @@ def test_nothing_dynamic_takes_the_work_of_a_dense_model(dense: str, granularity
     assert work[0] == work[1] > 0
 
 
-@every_family
+@every_routed_family
 def test_new_tokens_after_a_cache_are_balanced_by_their_own_part_of_the_mask(dense: str) -> None:
     model = _model(dense, "unit")
     ids, mask = _prompts(model, padded=False).values()

@@ -19,7 +19,8 @@ from padnet_hf.transformers_seams import CHECKPOINTING
 from tests.models.samples import (
     COPIES,
     HEADS,
-    MODELS,
+    MIXTURES,
+    UPCYCLED,
     classifier_of,
     family_of,
     inputs_of,
@@ -30,13 +31,13 @@ from tests.models.samples import (
     small_pad,
 )
 
-ROUTED = [pair for pair in HEADS if family_of(pair[0]).copies == "experts"]
-BARE = [pair for pair in MODELS if pair[1] == "AutoModel" and family_of(pair[0]).copies == "experts"]
+ROUTED = [pair for pair in HEADS if pair[0] in UPCYCLED]
 
 every_routed_head = pytest.mark.parametrize(
     ("dense", "auto_class"), ROUTED, ids=[pad_class(*pair).__name__ for pair in ROUTED]
 )
-every_family = pytest.mark.parametrize("dense", [dense for dense, _ in BARE])
+every_routed_family = pytest.mark.parametrize("dense", UPCYCLED)
+every_family = pytest.mark.parametrize("dense", [*UPCYCLED, *MIXTURES])
 
 
 def labelled(model: nn.Module) -> dict[str, Tensor]:
@@ -104,7 +105,7 @@ def without_dropout(model: nn.Module) -> nn.Module:
     return model
 
 
-@every_family
+@every_routed_family
 def test_a_router_is_asked_once_for_every_pass_through_its_layer(dense: str) -> None:
     model = small_pad(dense, "AutoModel")
     found = model(**inputs_of(model), output_router_logits=True)
@@ -128,7 +129,7 @@ def test_the_signature_is_the_stock_one_which_the_trainer_reads(dense: str, auto
     assert inspect.signature(model.forward) == inspect.signature(model.dense_class.forward)
 
 
-@every_family
+@every_routed_family
 def test_positions_of_arguments_are_the_stock_ones(dense: str) -> None:
     model = small_pad(dense, classifier_of(dense))
     inputs = labelled(model)
@@ -157,13 +158,13 @@ def test_activation_checkpointing_changes_no_gradient(dense: str, granularity: s
     expected = gradients()
     getattr(model, f"{CHECKPOINTING}_enable")()
     found = gradients()
-    assert any("router" in name and gradient.any() for name, gradient in found.items())
+    assert any(name.endswith(("router.weight", "gate.weight")) and gradient.any() for name, gradient in found.items())
     assert expected.keys() == found.keys()
     for name, gradient in expected.items():
         torch.testing.assert_close(found[name], gradient, rtol=1e-4, atol=1e-6, msg=name)
 
 
-@every_family
+@every_routed_family
 def test_padding_changes_neither_logits_nor_balance_loss(dense: str) -> None:
     model = small_pad(dense, classifier_of(dense))
     if model.main_input_name == "pixel_values":
@@ -179,7 +180,7 @@ def test_padding_changes_neither_logits_nor_balance_loss(dense: str) -> None:
     torch.testing.assert_close(padded.balance_loss, bare.balance_loss, rtol=1e-4, atol=1e-5)
 
 
-@every_family
+@every_routed_family
 def test_only_the_layers_asked_for_are_dynamic(dense: str) -> None:
     if family_of(dense).seam.is_shared:
         pytest.skip("its layers are one: refused, see test_declarations")
@@ -229,7 +230,8 @@ def test_a_model_that_has_been_used_can_be_copied_and_pickled(
     model = small_pad(dense, classifier_of(dense))
     model.train()(**labelled(model)).loss.backward()
     model.eval().zero_grad()
-    model(**labelled(model), output_router_logits=True)
+    if dense not in MIXTURES:  # what stock models have recorded once leaves hooks in them that are not pickled
+        model(**labelled(model), output_router_logits=True)
     again = copied(model)
     assert torch.equal(again(**inputs_of(model)).logits, model(**inputs_of(model)).logits)
 
