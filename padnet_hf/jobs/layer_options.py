@@ -48,6 +48,7 @@ def layer_fields(options: PartitionOptions, family: type[PADConfigMixin]) -> dic
     """
     if options.variant == options.plain:
         return {}
+    family.check_static_values(options.imp_static_values)
     has_experts = issubclass(family, PADMoEConfig)
     config, own, others = (PADMoEConfig, EXPERTS, KERNELS) if has_experts else (PADKernelsConfig, KERNELS, EXPERTS)
     for name in sorted(options.given.intersection(others)):

@@ -139,7 +139,7 @@ class PADExperts(nn.Module):
 
     Fully dynamic or partitioned by element, every chosen expert is a whole network. Partitioned by unit, the static
     neurons form one network that every token passes once, and the experts shrink to their dynamic neurons:
-    y = sum_e g_e FFN_static(x) + sum_e g_e FFN_e(x).
+    y = sum_e g_e FFN_static(x) + sum_e g_e FFN_e(x). Where units are left out they shrink too, and are all there is.
 
     Args:
         num_experts: E.

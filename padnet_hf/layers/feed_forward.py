@@ -60,15 +60,16 @@ class PADFeedForward(PADLayer):
         return MaskGroup(weights, () if down_bias is None else (down_bias,))
 
     def multiply_adds(self, inputs: Tensor) -> MultiplyAdds:
-        """Per token: the projections of every expert chosen, and of the static neurons once."""
+        """Per token: the projections of every expert chosen, as far as it has them, and of the static neurons once."""
         experts, chosen = self.experts, self.router.top_k
         up, down = experts.weights.up, experts.weights.down
         of_all = up.shape.numel() + down.shape.numel()
         if experts.is_static:
             return MultiplyAdds(of_all, chosen * of_all, of_all)
         inner = down.shape[1]
-        dynamic = up.num_dynamic if experts.has_static_units else inner
-        current = of_all // inner * (chosen * dynamic + inner - dynamic)
+        dynamic = up.num_dynamic if experts.has_static_units or up.leaves_out else inner
+        static = 0 if up.leaves_out else inner - dynamic
+        current = of_all // inner * (chosen * dynamic + static)
         return MultiplyAdds(of_all, chosen * of_all, current)
 
     def outline(self, inputs: Tensor) -> Tensor:
