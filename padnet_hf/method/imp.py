@@ -215,7 +215,7 @@ def choose_masks(
         for number in range(1, config.num_rounds + 1):
             contributions = score_parameters(
                 *(model, scored, batches, criterion, generator),
-                static=lambda number, _: static(remaining.weights[number]),
+                static=lambda number, _: by_weight[remaining.weights[number]].static(static),
                 reduce=reduce,
                 on_batch=bar.update,
                 per_copy=config.masks == "per_copy",

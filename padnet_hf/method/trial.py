@@ -30,6 +30,15 @@ class MaskTrial:
         self._equal = copies_are_equal(self._copies)
         self._taken: list[tuple[Tensor, list[Tensor]]] = []
         """Which candidates became static, as bits, and their values, (1, ...) for each group of equal copies."""
+        self._static: Tensor | None = None
+
+    def static(self, value: Callable[[PADWeight], Tensor]) -> Tensor:
+        """The static values of all that is dynamic still, whatever is tried.
+
+        With one mask for all copies they stand in the weight untouched. With a mask for each copy what one copy still
+        has may be tried in another: they were kept before that.
+        """
+        return value(self._weight) if self._static is None else self._static
 
     def apply(self, mask: Tensor, branch: str, value: Callable[[PADWeight], Tensor] = mean_of) -> None:
         """Show what candidates outside `mask` do once static: nothing ("drop"), or have their value ("keep").
@@ -42,10 +51,12 @@ class MaskTrial:
         new = ~mask
         for bits, _ in self._taken:
             new &= ~unpack_mask(bits, mask.shape[-1])
+        if mask.dim() == 2:
+            self._static = self.static(value)
         static, held = None, []
         if branch == "keep":
             one = new.view(-1, new.shape[-1])[0]
-            static, _, _ = self._weight.layout.places(value(self._weight).unsqueeze(0), one, self._granularity)
+            static, _, _ = self._weight.layout.places(self.static(value).unsqueeze(0), one, self._granularity)
         for copies, dim, positions in self._groups(new):
             held.append(copies[:1].index_select(dim, positions))
             shown = torch.zeros_like(held[-1]) if static is None else static.index_select(dim, positions)
