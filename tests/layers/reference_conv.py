@@ -20,7 +20,8 @@ from padnet_hf.method.packing import pack_mask
 from padnet_hf.method.weight import PADWeight
 
 FORMS = (
-    "fully dynamic", "element", "unit", "per copy", "static", "dynamic weight, static bias", "static weight, dynamic bias"
+    "fully dynamic", "element", "unit", "per copy",
+    "static", "dynamic weight, static bias", "static weight, dynamic bias",
 )  # fmt: skip
 
 SHAPES: dict[str, dict[str, Any]] = {
