@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForImageClassification, AutoModelForSequenceClassification, AutoTokenizer, BertModel
 
-from padnet_hf import PADBertForSequenceClassification, PADBertModel, PartitionConfig, partition
+from padnet_hf import PADBertForSequenceClassification, PADBertModel, PADNetError, PartitionConfig, partition
 from padnet_hf.method.layer import pad_weights
 from padnet_hf.training.calibration import CalibrationBatches
 from tests.cli.samples import LABELS, PAD_CLASSES, REVIEWS, Padnet, files_of, save_processing
@@ -132,6 +132,22 @@ def test_no_data_is_needed_where_no_gradients_are(
     told = json.loads(padnet("partition", dynamic_folders["bert"], tmp_path, *options, "--json"))
     assert told["dynamic_ratio"] == pytest.approx(ratio, abs=1e-3)
     assert told["record"]["num_samples"] == 0
+
+
+@pytest.mark.parametrize("options", [(), ("--granularity", "unit", "--static-values", "none")])
+def test_every_copy_may_keep_elements_or_neurons_of_its_own(
+    padnet: Padnet, dynamic_folders: dict, tmp_path: Path, options: tuple[str, ...]
+) -> None:
+    target = tmp_path / "own"
+    padnet("partition", dynamic_folders["bert"], target, "--criterion", "magnitude", "--masks", "per_copy", *options)
+    model = PADBertForSequenceClassification.from_pretrained(target)
+    weights = [weight for weight in pad_weights(model).values() if not weight.is_fully_dynamic]
+    assert weights
+    assert all(weight.leaves_out if options else weight.has_own_masks for weight in weights)
+    words = ", other ones in every copy" + (", the rest left out" if options else "")
+    assert f"by {'unit' if options else 'element'}{words} (criterion magnitude" in padnet("inspect", target)
+    with pytest.raises(PADNetError, match="how far apart copies are cannot be said"):
+        padnet("inspect", target, "--relatedness")
 
 
 def test_what_is_all_static_becomes_a_stock_model(

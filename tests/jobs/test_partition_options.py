@@ -41,6 +41,13 @@ def test_stated_defaults_are_recorded_like_defaults() -> None:
     assert partition_options(None) == {}
 
 
+def test_masks_of_each_copy_and_units_left_out_are_asked_for() -> None:
+    asked = Options(use_pad=True, masks="per_copy", granularity="unit", imp_static_values="none")
+    assert partition_config(asked, 1).masks == "per_copy"
+    assert partition_options(partition_config(asked, 1))["masks"] == "per_copy"
+    assert partition_options(partition_config(Options(use_pad=True), 1))["masks"] == "shared"
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -49,6 +56,8 @@ def test_stated_defaults_are_recorded_like_defaults() -> None:
         ({"use_dynamic": True, "imp_rounds": 2}, "fully dynamic network: add --use_pad instead of --use_dynamic$"),
         ({"num_kernels": 4}, "--num_kernels 4 has no effect on a static network: add --use_pad or --use_dynamic$"),
         ({"use_pad": True, "dynamic_ratio": float("nan")}, "dynamic_ratio is nan"),
+        ({"masks": "per_copy"}, "--masks per_copy has no effect on a static network: add --use_pad$"),
+        ({"use_pad": True, "masks": "per_copy", "granularity": "unit"}, "static_values='none'"),
     ],
 )
 def test_combinations_and_values_that_are_refused(options: dict, message: str) -> None:
