@@ -33,7 +33,9 @@ SAMPLES_PER_STEP = "samples_per_step"
 _PER_PROCESS = frozenset(("per_device_train_batch_size", "gradient_accumulation_steps"))
 """Options that may change when a run is resumed if SAMPLES_PER_STEP stays: it goes on in more or fewer processes."""
 
-_IF_KNOWN = frozenset(("tokenizer_name", "imp_static_values", *(field.name for field in fields(TrainingArguments))))
+_IF_KNOWN = frozenset(
+    ("tokenizer_name", "imp_static_values", "masks", *(field.name for field in fields(TrainingArguments)))
+)
 """Of these a run_config.json holds those that its version of transformers and of this package knew."""
 
 _BY_MODEL = frozenset(("imp_criterion", "imp_static_values"))
