@@ -166,7 +166,10 @@ def test_copies_and_state_dicts_bring_form_and_record(dense: str, form: str) -> 
     assert type(model)(model.config).config.partition == kind
 
 
-@every_case
+@pytest.mark.parametrize(
+    ("dense", "form"),
+    [("bert", "per_copy"), ("resnet", "per_copy"), pytest.param("llama", "left_out", marks=pytest.mark.slow)],
+)
 def test_one_graph_holds_it_for_any_batch(dense: str, form: str) -> None:
     model = made(dense, form)
     program, _ = exported_program(model)
