@@ -68,7 +68,8 @@ class PADArguments(ExpertOptions):
     imp_scope: Literal["global", "layer"] | None = option("Share reached over all layers or in each (layer).")
     imp_static_values: StaticValues | None = option(
         "What static values begin with: the mean of the copies, the same weighted by squared gradients (fisher) or by "
-        "how much each was used (usage), or the first of them (mean; fisher where copies differ; fresh if it is new)."
+        "how much each was used (usage), or the first of them (mean; fisher where copies differ; fresh if it is new). "
+        "none: units that a copy does not keep are left out of it."
     )
 
     dynamic_option: ClassVar[str] = "use_moe"

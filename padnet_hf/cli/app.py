@@ -74,10 +74,11 @@ def inspect(
     """
     from padnet_hf.hub.inspection import inspect_checkpoint
     from padnet_hf.hub.values import non_finite, tensors_of
-    from padnet_hf.method.relatedness import advice, of_tensors
+    from padnet_hf.method.relatedness import advice, check_same_values, of_tensors
 
     found, related = inspect_checkpoint(source, revision=revision, token=token), None
     if relatedness:
+        check_same_values((found.report.record or {}).get("masks", "shared"))
         layers = [layer.name for layer in found.report.layers]
         related = of_tensors(tensors_of(source, revision=revision, token=token), layers)
     if plot is not None:
@@ -114,6 +115,8 @@ def _headline(found: "Inspection") -> str:
     how = "fully dynamic"
     if record is not None:
         how = f"{found.report.dynamic_ratio:.1%} dynamic, by {record['granularity']}"
+        if record.get("masks") == "per_copy":
+            how += ", other ones in every copy" + (", the rest left out" if record["granularity"] == "unit" else "")
         if "criterion" in record:
             how += f" (criterion {record['criterion']}, rounds {record['num_rounds']}, samples {record['num_samples']})"
         how += f", masks {record['mask_hash'][:12]}" if "mask_hash" in record else ""
@@ -189,6 +192,12 @@ def partition_command(
         str | None, typer.Option(help="Size of the model's file instead: 120MB, for instance.", show_default=False)
     ] = None,
     granularity: Annotated[Literal["element", "unit"], typer.Option(help="unit is faster, too.")] = "element",
+    masks: Annotated[
+        Literal["shared", "per_copy"],
+        typer.Option(
+            help="The same elements or units are dynamic in all copies, or other ones in each (--static-values none)."
+        ),
+    ] = "shared",
     criterion: Annotated[
         str | None,
         typer.Option(
@@ -204,10 +213,11 @@ def partition_command(
         typer.Option(help="Share over all layers, or in each (global; layer for language models).", show_default=False),
     ] = None,
     static_values: Annotated[
-        Literal["mean", "fresh", "fisher", "usage"] | None,
+        Literal["mean", "fresh", "fisher", "usage", "none"] | None,
         typer.Option(
             help="What static values begin with: the mean of the copies, the first of them, or their mean weighted by "
-            "squared gradients or by use (mean; fisher where copies differ).",
+            "squared gradients or by use (mean; fisher where copies differ). none: units that a copy does not keep are "
+            "left out of it.",
             show_default=False,
         ),
     ] = None,
@@ -236,6 +246,7 @@ def partition_command(
         dynamic_ratio=dynamic_ratio,
         target_size=target_size,
         granularity=granularity,
+        masks=masks,
         criterion=criterion,
         num_rounds=rounds,
         num_batches=batches,
@@ -246,6 +257,7 @@ def partition_command(
     if data is None and criterion_named(scores).needs_gradients and config.dynamic_ratio not in (0, 1):
         raise PADNetError(f"--criterion {scores} needs --data to score with; magnitude and random need none.")
     family, drawn = config_to_partition(source), None
+    family.check_static_values(static_values)
     config = replace(config, scope=scope or PartitionConfig.for_model(family).scope)
     if data is not None:  # before the model: a mistake in the data shows at once
         columns = {"split": split, "inputs": input_, "label": label, "max_length": max_length}

@@ -48,6 +48,7 @@ def layer_fields(options: PartitionOptions, family: type[PADConfigMixin]) -> dic
     """
     if options.variant == options.plain:
         return {}
+    family.check_static_values(options.imp_static_values)
     kinds = {PADMoEConfig: EXPERTS, PADKernelsConfig: KERNELS}  # of a trained mixture no field is an option
     config = next((kind for kind in kinds if issubclass(family, kind)), family)
     own, others = kinds.pop(config, ()), [name for names in kinds.values() for name in names]

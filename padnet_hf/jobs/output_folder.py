@@ -37,7 +37,13 @@ _PER_PROCESS = frozenset(("per_device_train_batch_size", "gradient_accumulation_
 """Options that may change when a run is resumed if SAMPLES_PER_STEP stays: it goes on in more or fewer processes."""
 
 _IF_KNOWN = frozenset(
-    ("tokenizer_name", "imp_static_values", "target_size", *(field.name for field in fields(TrainingArguments)))
+    (
+        "tokenizer_name",
+        "imp_static_values",
+        "masks",
+        "target_size",
+        *(field.name for field in fields(TrainingArguments)),
+    )
 )
 """Of these a run_config.json holds those that its version of transformers and of this package knew."""
 

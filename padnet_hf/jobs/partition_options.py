@@ -8,11 +8,13 @@ from transformers import TrainingArguments
 from padnet_hf.errors import PADNetError
 from padnet_hf.jobs.command_line import option
 from padnet_hf.method.config import PartitionConfig, StaticValues
+from padnet_hf.method.layout import Masks
 
 _FIELDS = {
     "dynamic_ratio": "dynamic_ratio",
     "target_size": "target_size",
     "granularity": "granularity",
+    "masks": "masks",
     "imp_criterion": "criterion",
     "imp_rounds": "num_rounds",
     "imp_batches": "num_batches",
@@ -34,6 +36,10 @@ class PartitionOptions:
     dynamic_ratio: float | None = option("Share of the parameters that stays dynamic, 0 to 1 (0.5).")
     target_size: str | None = option("Size of the model's file instead of a share: 120MB, for instance.")
     granularity: Literal["element", "unit"] | None = option("What is static or dynamic as a whole (element).")
+    masks: Masks | None = option(
+        "The same dynamic elements or units in all copies, or in each its own, per_copy (shared); units of each copy's "
+        "own go with --imp_static_values none."
+    )
     imp_criterion: str | None = option(
         "Score: snip, fisher, magnitude, random, or a registered one (snip; fisher where copies differ)."
     )
@@ -44,7 +50,8 @@ class PartitionOptions:
     imp_static_branch: Literal["drop", "keep"] | None = option("Static values while scoring (drop).")
     imp_static_values: StaticValues | None = option(
         "What static values begin with: the mean of the copies, the same weighted by squared gradients (fisher) or by "
-        "how much each was used (usage), or the first of them (mean; fisher where copies differ)."
+        "how much each was used (usage), or the first of them (mean; fisher where copies differ). none: units that a "
+        "copy does not keep are left out of it."
     )
 
     partition_when: Literal["before", "after"] | None = option(

@@ -4,6 +4,7 @@ Axis letters: B batch, C/O channels in/out, G groups, E kernels, d dynamic outpu
 """
 
 import math
+from contextlib import nullcontext
 from functools import partial
 from typing import Any, Self
 
@@ -16,11 +17,12 @@ from padnet_hf.layers.autocast import in_autocast_dtype, no_autocast
 from padnet_hf.layers.conv_paths import paths
 from padnet_hf.layers.kernel_attention import KernelAttention
 from padnet_hf.layers.mixed_conv import is_mixed_after, mix_outputs, mixed_conv2d
+from padnet_hf.layers.rebuild import RebuiltInBackward
 from padnet_hf.layers.sample_conv import Geometry, convolve_in_graph, output_layout, scaled_conv2d, skipped
 from padnet_hf.layers.wrapped import call_inside
 from padnet_hf.method.kept import Kept
 from padnet_hf.method.layer import MaskGroup, MultiplyAdds, PADLayer
-from padnet_hf.method.packing import Packed
+from padnet_hf.method.packing import Packed, packed_order
 from padnet_hf.method.weight import PADWeight
 
 _POSITIONS: Kept[tuple[Tensor, Tensor]] = Kept()
@@ -31,7 +33,8 @@ class PADDynamicConv2d(PADLayer):
     """Dynamic convolution (PAD-Net, section 3) in the place of an nn.Conv2d.
 
     W(x) = lambda_d * M * sum_k pi_k(x) Theta_k + lambda_s * (1 - M) * Theta_static, y = W(x) * x. Fully dynamic when
-    built; `partition` makes part of it static, by single weights or by whole output channels.
+    built; `partition` makes part of it static, by single weights or by whole output channels. Where every kernel has a
+    mask of its own, a static value is weighted like the dynamic ones, by the pi_k of the kernels that take it.
 
     Args:
         in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, padding_mode, device, dtype: as
@@ -161,12 +164,21 @@ class PADDynamicConv2d(PADLayer):
             outputs = self._in_graph(inputs, shares)
         elif weight.granularity == "unit" and weight.phi is not None:
             outputs = self._channels(inputs, shares)
+        elif weight.has_own_masks:
+            outputs = self._built(inputs, shares)
         else:
             outputs = mixed_conv2d(inputs, shares, weight.packed(), weight.shape, self.geometry)
         if bias is None:
             return outputs
         shift = bias.static if bias.is_static else bias.mix(shares)
         return outputs.add_(shift.to(dtype).view(-1, self.out_channels, 1, 1))
+
+    def _built(self, inputs: Tensor, shares: Tensor) -> Tensor:
+        """Kernels with masks of their own are built before they are mixed, once more in the backward pass."""
+        kernels = self.weight.build()
+        trains = torch.is_grad_enabled()
+        with RebuiltInBackward([(kernels, self.weight)]) if trains else nullcontext():
+            return mixed_conv2d(inputs, shares, Packed(kernels.flatten(1)), self.weight.shape, self.geometry)
 
     def _channels(self, inputs: Tensor, shares: Tensor) -> Tensor:
         """The unit partition. The static channels are convolved for the whole batch at once, or with the dynamic ones.
@@ -223,7 +235,7 @@ class PADDynamicConv2d(PADLayer):
             kernels = torch.tensordot(shares.to(dynamic.dtype), dynamic, 1).to(inputs.dtype)
             mixed = convolve_in_graph(inputs, kernels, self.geometry)
         static = F.conv2d(inputs, (weight.static * scale_static).to(inputs.dtype), None, *self.geometry)
-        return torch.cat([mixed, static], dim=1).index_select(1, weight.order())
+        return torch.cat([mixed, static], dim=1).index_select(1, packed_order(weight.mask(), weight.num_dynamic))
 
     def unit_group(self) -> MaskGroup:
         return MaskGroup((self.weight,) if self.bias is None else (self.weight, self.bias))
@@ -236,7 +248,8 @@ class PADDynamicConv2d(PADLayer):
         height, width = self._output_size(inputs)
         kernel, copies = self.weight.shape.numel(), self.weight.num_copies
         dense = height * width * kernel
-        return MultiplyAdds(dense, dense + copies * kernel, dense + copies * self.weight.num_dynamic_elements)
+        mixed = kernel if self.weight.has_own_masks else self.weight.num_dynamic_elements
+        return MultiplyAdds(dense, dense + copies * kernel, dense + copies * mixed)
 
     def outline(self, inputs: Tensor) -> Tensor:
         return inputs.new_empty(*inputs.shape[:-3], self.out_channels, *self._output_size(inputs))

@@ -140,7 +140,7 @@ class PADExperts(nn.Module):
 
     Fully dynamic or partitioned by element, every chosen expert is a whole network. Partitioned by unit, the static
     neurons form one network that every token passes once, and the experts shrink to their dynamic neurons:
-    y = sum_e g_e FFN_static(x) + sum_e g_e FFN_e(x).
+    y = sum_e g_e FFN_static(x) + sum_e g_e FFN_e(x). Where units are left out they shrink too, and are all there is.
 
     Args:
         num_experts: E.
@@ -227,14 +227,15 @@ class PADExperts(nn.Module):
         return MaskGroup(weights, () if down_bias is None else (down_bias,))
 
     def work_of_token(self, chosen: int) -> MultiplyAdds:
-        """Per token: the projections of every expert `chosen`, and of the static neurons once."""
+        """Per token: the projections of every expert `chosen`, as far as it has them, and of static neurons once."""
         up, down = self.weights.up, self.weights.down
         of_all = up.shape.numel() + down.shape.numel()
         if self.is_static:
             return MultiplyAdds(of_all, chosen * of_all, of_all)
         inner = down.shape[1]
-        dynamic = up.num_dynamic if self.has_static_units else inner
-        current = of_all // inner * (chosen * dynamic + inner - dynamic)
+        dynamic = up.num_dynamic if self.has_static_units or up.leaves_out else inner
+        static = 0 if up.leaves_out else inner - dynamic
+        current = of_all // inner * (chosen * dynamic + static)
         return MultiplyAdds(of_all, chosen * of_all, current)
 
     def forward(self, hidden: Tensor, index: Tensor, weights: Tensor) -> Tensor:

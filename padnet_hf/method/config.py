@@ -2,17 +2,17 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal, Self, get_args
 
 from padnet_hf.errors import PADNetError
 from padnet_hf.method.criteria import criterion_named, criterion_names
-from padnet_hf.method.layout import Granularity
+from padnet_hf.method.layout import Granularity, Masks
 
 Schedule = Literal["exponential", "linear"]
 Scope = Literal["global", "layer"]
 StaticBranch = Literal["drop", "keep"]
-StaticValues = Literal["mean", "fresh", "fisher", "usage"]
+StaticValues = Literal["mean", "fresh", "fisher", "usage", "none"]
 
 
 _BYTES = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
@@ -35,6 +35,12 @@ class PartitionConfig:
             for a dynamic ResNet. None: 0.5, or what `target_size` asks for.
         granularity: "element" (the paper's): any single weight may be dynamic; saves memory and bytes. "unit" (ours):
             whole hidden neurons or output channels; saves multiply-adds too.
+        masks: "shared" (the paper's): the same elements or units are dynamic in all copies. "per_copy" (ours), for
+            copies that differ: each keeps those with the best scores of its own, as many as every other copy. By
+            element it takes the one static value elsewhere, Theta_e = M_e * dynamic_e + (1 - M_e) * static; stored are
+            E * n dynamic values, N static ones and E * N bits. Under scope "global" the counts of the weights are those
+            that keep the largest sum of scores. By unit, with `static_values="none"`, every expert keeps hidden neurons
+            of its own and has no others: it is smaller. That changes the model, and is meant for trained experts.
         criterion: "snip" (the paper's), "fisher" (ours), "magnitude", "random" or a name given to `register_criterion`.
             None: "snip" while all copies are equal, as after upcycling, and "fisher" where they differ, as after
             training.
@@ -50,6 +56,7 @@ class PartitionConfig:
             its squared gradients. "usage": a copy counts for how often, and with what weight, the batches used it.
             "fresh", for models of which nothing is trained yet: a draw of the model's own initialisation, the first
             copy's, which nothing else keeps. The mean of E draws would have a deviation smaller by the root of E.
+            "none": nothing is static, what is not dynamic is left out of its copy (units, masks per copy).
             None: "fisher" where copies differ and the criterion looks at batches, "mean" elsewhere.
         num_batches: batches scored in every round (the same ones); with several processes, on each process (8 is ours).
         seed: of everything random: the criterion "random", and the choice of calibration batches where the caller
@@ -60,6 +67,7 @@ class PartitionConfig:
 
     dynamic_ratio: float | None = None
     granularity: Granularity = "element"
+    masks: Masks = field(default="shared", kw_only=True)
     criterion: str | None = None
     num_rounds: int = 3
     schedule: Schedule = "exponential"
@@ -88,6 +96,7 @@ class PartitionConfig:
             )
         for name, choices in (
             ("granularity", get_args(Granularity)),
+            ("masks", get_args(Masks)),
             ("criterion", criterion_names()),
             ("schedule", get_args(Schedule)),
             ("scope", get_args(Scope)),
@@ -101,6 +110,31 @@ class PartitionConfig:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < lowest:
                 raise PADNetError(f"{name} is {value!r}, but must be a whole number of at least {lowest}.")
+        self._check_own_masks()
+
+    def _check_own_masks(self) -> None:
+        """Raise PADNetError for what does not go with masks of each copy, or without them."""
+        of_each, by_unit, none = self.masks == "per_copy", self.granularity == "unit", self.static_values == "none"
+        if of_each and by_unit and not none:
+            raise PADNetError(
+                "masks 'per_copy' cannot go with granularity 'unit' and static values: a unit that is static for one "
+                "copy alone would have to be computed for every copy that is chosen, and nothing would be saved. Leave "
+                "units out with static_values='none', or choose granularity 'element' or masks 'shared'."
+            )
+        if none and not (of_each and by_unit):
+            raise PADNetError(
+                f"static_values 'none' leaves out of every copy the units that it does not keep, but granularity is "
+                f"{self.granularity!r} and masks are {self.masks!r}: add granularity='unit' and masks='per_copy'."
+            )
+        if none and (self.dynamic_ratio == 0 or self.static_branch == "keep"):
+            what = "dynamic_ratio 0" if self.dynamic_ratio == 0 else "static_branch 'keep'"
+            remedy = "a ratio above 0" if self.dynamic_ratio == 0 else "'drop'"
+            raise PADNetError(f"{what} cannot go with static_values 'none', which leave nothing else: take {remedy}.")
+        if of_each and self.criterion is not None and criterion_named(self.criterion).compares_copies:
+            raise PADNetError(
+                f"the criterion {self.criterion!r} compares copies, so that one by itself has no score, but masks are "
+                "'per_copy': choose another criterion, fisher for instance, or masks 'shared'."
+            )
 
     @classmethod
     def for_model(cls, model: object, **given: Any) -> Self:
@@ -130,7 +164,7 @@ class PartitionConfig:
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> Self:
         """How a model was partitioned, from `model.config.partition`, which says more than that."""
-        return cls(**{field.name: record[field.name] for field in fields(cls) if field.name in record})
+        return cls(**{one.name: record[one.name] for one in fields(cls) if one.name in record})
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)

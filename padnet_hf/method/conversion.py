@@ -23,20 +23,30 @@ Undo = Literal["memory", "file", "none"]
 """Where copies that differ are kept until all weights are converted."""
 
 Convert = Callable[[PADWeight, Tensor, Granularity], None]
-"""Makes candidates of a weight outside a mask, (N,) or (U,) bool, static."""
+"""Makes candidates of a weight outside a mask, (N,) or (U,) bool, static; with a mask for each copy, (E, N), for that
+copy, and with one over units, (E, U), leaves them out of it."""
 
 
 def partitioned_state(
     weight: PADWeight, mask: Tensor, granularity: Granularity, static_value: StaticValue = mean_of
 ) -> WeightState:
-    """The tensors of a fully dynamic weight when only candidates under `mask`, (N,) or (U,) bool, are dynamic."""
-    count, total, layout = int(mask.sum()), mask.numel(), weight.layout
+    """The tensors of a fully dynamic weight when only candidates under `mask`, (N,) or (U,) bool, are dynamic.
+
+    With a mask for each copy, (E, N) or (E, U), these must have as many ones each.
+    """
+    total, layout = mask.shape[-1], weight.layout
+    count = int(mask.sum()) // (mask.numel() // total)
     copies = weight.dynamic.detach()
     if count == total:
         return {"dynamic": copies}
+    if mask.dim() == 2 and granularity == "unit":
+        return {"dynamic": _own_values(weight, mask, granularity)}
     static = copies[0] if copies_are_equal(copies) else static_value(weight)
     if count == 0:
         return {"static": static.clone()}
+    if mask.dim() == 2:
+        values = {"dynamic": _own_values(weight, mask, granularity), "static": static.flatten().clone()}
+        return values | {"phi": copies.new_zeros(1), "mask_bits": pack_mask(mask)}
     copies, dim, along = layout.places(copies, mask, granularity)
     static, _, _ = layout.places(static.unsqueeze(0), mask, granularity)
     state = {
@@ -49,14 +59,23 @@ def partitioned_state(
     return state
 
 
+def _own_values(weight: PADWeight, masks: Tensor, granularity: Granularity) -> Tensor:
+    """What each copy of a fully dynamic weight holds under its own mask, (E, n) or (E, ..d..)."""
+    values = []
+    for copy, mask in zip(weight.dynamic.detach().split(1), masks, strict=True):
+        places, dim, along = weight.layout.places(copy, mask, granularity)
+        values.append(places.index_select(dim, positions_of(along)))
+    return torch.cat(values)
+
+
 def _unpartitioned(weight: PADWeight, mask: Tensor) -> Tensor:
     """All copies (E, *shape) as before `partitioned_state` with this mask, if their static values were equal."""
     if weight.is_fully_dynamic:
         return weight.dynamic.detach()
     layout = weight.layout
     copies = weight.values.new_empty(layout.num_copies, *layout.shape)
-    if weight.is_static:
-        return copies.copy_(weight.static.detach())
+    if weight.is_static or weight.has_own_masks:
+        return copies.copy_(weight.static.detach().view(layout.shape))
     places, dim, along = layout.places(copies, mask, weight.granularity)
     places.index_copy_(dim, positions_of(along), weight.dynamic.detach())
     static = weight.static.detach().expand(layout.num_copies, *weight.static.shape)
@@ -70,7 +89,8 @@ def undone_on_error(static_value: StaticValue = mean_of, undo: Undo = "memory") 
 
     The memory of a weight is let go before the next one is converted, so the old and the new model never exist together
     (ours): copies that are all equal, as after upcycling, can be put together again from what is compact. Others are
-    kept until the end, in memory or in a file, or not at all, and then an error says so.
+    kept until the end, and so are those of which something is left out: in memory or in a file, or not at all, and then
+    an error says so.
     """
     converted: list[tuple[PADWeight, torch.nn.Parameter, Granularity, Tensor]] = []
     lost = False
@@ -83,13 +103,13 @@ def undone_on_error(static_value: StaticValue = mean_of, undo: Undo = "memory") 
             nonlocal lost
             original = weight.dynamic
             state = partitioned_state(weight, mask, granularity, static_value)
-            equal = copies_are_equal(original.detach())
-            if not equal and undo == "file":
+            again = copies_are_equal(original.detach()) and not (mask.dim() == 2 and granularity == "unit")
+            if not again and undo == "file":
                 save_file({"dynamic": original.detach()}, file_of(len(converted)))
-            lost |= not equal and undo == "none"
+            lost |= not again and undo == "none"
             converted.append((weight, original, weight.granularity, mask))
             weight.become(state, granularity)
-            if equal or undo != "memory":
+            if again or undo != "memory":
                 original.data = original.new_empty(0)
 
         try:

@@ -1,7 +1,8 @@
 """Scores: how much a layer would lose if an element were static.
 
 A criterion sees the copies of a weight and, if it asks for them, the gradients of one calibration batch. What it
-returns is summed over batches, and over the elements of a unit; the magnitude of the sum is the score.
+returns is summed over batches, and over the elements of a unit; the magnitude of the sum is the score. With a mask for
+each copy it sees one copy alone.
 
 Axis letters: E copies.
 """
@@ -50,11 +51,13 @@ class Criterion:
         name: what `PartitionConfig.criterion` calls it.
         score: a weight -> contribution (*shape), float32.
         needs_gradients: whether calibration batches are run; without, `score` is called once, without gradients.
+        compares_copies: whether it holds copies against each other, so that one by itself has no score.
     """
 
     name: str
     score: Score
     needs_gradients: bool
+    compares_copies: bool = False
 
 
 _CHUNK = 1 << 20
@@ -63,8 +66,13 @@ _CHUNK = 1 << 20
 _CRITERIA: dict[str, Criterion] = {}
 
 
-def register_criterion(name: str, *, needs_gradients: bool = True) -> Callable[[Score], Score]:
+def register_criterion(
+    name: str, *, needs_gradients: bool = True, compares_copies: bool = False
+) -> Callable[[Score], Score]:
     """Decorator: make a function of a `Scored` weight available as `PartitionConfig(criterion=name)`.
+
+    Where every copy has a mask of its own it is called with one copy after the other, as if there were no others. One
+    that compares copies cannot be, and says so (`compares_copies`).
 
     Raises PADNetError if the name is taken, and if the function takes something else.
     """
@@ -77,7 +85,7 @@ def register_criterion(name: str, *, needs_gradients: bool = True) -> Callable[[
                 f"criterion {name!r} takes {inspect.signature(score)}, but must take one argument, the weight: it has "
                 "`copies`, `gradients`, `static` and `generator`."
             )
-        _CRITERIA[name] = Criterion(name, score, needs_gradients)
+        _CRITERIA[name] = Criterion(name, score, needs_gradients, compares_copies)
         return score
 
     return register

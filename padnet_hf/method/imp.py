@@ -11,7 +11,7 @@ from tqdm.auto import tqdm
 
 from padnet_hf.errors import PADNetError
 from padnet_hf.method.candidates import candidates
-from padnet_hf.method.config import PartitionConfig, StaticValues
+from padnet_hf.method.config import PartitionConfig
 from padnet_hf.method.conversion import Undo, undone_on_error
 from padnet_hf.method.criteria import criterion_named
 from padnet_hf.method.layer import (
@@ -23,6 +23,7 @@ from padnet_hf.method.layer import (
     pad_layers,
     pad_weights,
 )
+from padnet_hf.method.layout import Form
 from padnet_hf.method.packing import unpack_mask
 from padnet_hf.method.processes import failing_together, from_all
 from padnet_hf.method.relatedness import relatedness
@@ -92,11 +93,13 @@ def partition(
             "keyword dictionaries with labels, for instance a DataLoader."
         )
     groups = mask_groups(model, config.granularity)
+    for weight in (weight for group in groups for weight in (*group.weights, *group.followers)):
+        weight.layout.shapes(Form(weight.num_candidates(config.granularity), config.granularity, config.masks))
     static = _weigh_copies(model, taken, config, progress) if weighs else unweighted(config.static_values)
     masks = choose_masks(model, groups, taken, config, progress, static)
     record = config.to_dict() | {"num_samples": _count_samples(taken), "mask_hash": hash_masks(masks)}
     if config.dynamic_ratio < 1:
-        _tell_changed_outputs(model, config.static_values)
+        _tell_changed_outputs(model, config, groups, masks)
     with undone_on_error(static, undo) as convert:
         for group, bits in zip(groups, masks, strict=True):
             mask = unpack_mask(bits, group.weights[0].num_candidates(config.granularity))
@@ -144,17 +147,36 @@ def _check_model(model: nn.Module) -> None:
             )
 
 
-def _tell_changed_outputs(model: nn.Module, values: StaticValues) -> None:
-    """Say that outputs change, where values that differ become one, or are not weighted any more."""
+def _tell_changed_outputs(
+    model: nn.Module, config: PartitionConfig, groups: Sequence[MaskGroup], masks: Sequence[Tensor]
+) -> None:
+    """Say that outputs change: where values that differ become one, are left out, or are not weighted any more."""
     weights = pad_weights(model).values()
-    if not all(copies_are_equal(weight.dynamic) for weight in weights):  # equal ones, the usual case, are seen at once
+    are_equal = all(copies_are_equal(weight.dynamic) for weight in weights)  # the usual case, seen at once
+    if config.static_values == "none":
+        reason = "are all equal, so that what is left out of each is chosen by little" if are_equal else "differ"
+        logger.warning(
+            "The copies of this model %s. Each becomes smaller by what is left out of it, so outputs change: %s.",
+            reason,
+            "upcycled experts lose what their dense model learned, leave units out of trained ones"
+            if are_equal
+            else "train on afterwards",
+        )
+        return
+    if not are_equal:
         logger.warning(
             "The copies of this model differ, by up to %.2g %% of a layer's energy. Where they become static they are "
             "replaced by %s, so its outputs change: train on afterwards.",
             100 * max(relatedness(model).values()),
-            _IN_WORDS[values],
+            _IN_WORDS[config.static_values],
         )
-    weighted = [name for name, layer in pad_layers(model).items() if not layer.mixes_to_one()]
+    pairs = zip(groups, masks, strict=True)
+    static = {w for group, bits in pairs if config.masks == "shared" or not bits.any() for w in group.weights}
+    weighted = [
+        name
+        for name, layer in pad_layers(model).items()
+        if not layer.mixes_to_one() and static.intersection(pad_weights(layer).values())
+    ]
     if weighted:
         logger.warning(
             "In %d layers (%s, ...) the weights of the copies do not sum to one for every input, as a static value's "
@@ -180,7 +202,10 @@ def choose_masks(
     progress: bool,
     static: StaticValue = mean_of,
 ) -> list[Tensor]:
-    """The masks of IMP's last round as bits, over the N elements or U units of each of `groups`."""
+    """The masks of IMP's last round as bits, over the N elements or U units of each of `groups`.
+
+    (ceil(N/8),) uint8, or (E, ceil(N/8)) where each copy has a mask of its own.
+    """
     remaining = candidates(groups, config)
     if config.dynamic_ratio in (0, 1):
         return [bits * int(config.dynamic_ratio) for bits in remaining.masks]
@@ -197,9 +222,10 @@ def choose_masks(
         for number in range(1, config.num_rounds + 1):
             contributions = score_parameters(
                 *(model, scored, batches, criterion, generator),
-                static=lambda number, _: static(remaining.weights[number]),
+                static=lambda number, _: by_weight[remaining.weights[number]].static(static),
                 reduce=reduce,
                 on_batch=bar.update,
+                per_copy=config.masks == "per_copy",
             )
             remaining.select(contributions, config.share_after(number))
             if number < config.num_rounds:

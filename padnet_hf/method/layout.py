@@ -5,7 +5,8 @@ Axis letters: E copies, N elements of one copy, U units of one copy, n or d dyna
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from itertools import product
+from typing import Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor
@@ -14,16 +15,26 @@ from padnet_hf.errors import PADNetError
 from padnet_hf.method.packing import num_mask_bytes
 
 Granularity = Literal["element", "unit"]
+Masks = Literal["shared", "per_copy"]
 
 Shapes = Mapping[str, tuple[int, ...]]
 """Shapes of the tensors of a weight by name."""
 
 
 class Form(NamedTuple):
-    """How much of a weight is dynamic: a count of elements or units."""
+    """How much of a weight is dynamic: a count of elements or units, the same ones in all copies or each copy's own.
+
+    Units of their own ("unit", "per_copy") are those that each copy keeps; it has no others, as nothing is static.
+    """
 
     num_dynamic: int
     granularity: Granularity
+    masks: Masks = "shared"
+
+    @property
+    def leaves_out(self) -> bool:
+        """Whether what is not dynamic is left out."""
+        return self.granularity == "unit" and self.masks == "per_copy"
 
 
 @dataclass(frozen=True)
@@ -53,37 +64,52 @@ class Layout:
             return self.shape.numel()
         return 1 if self.unit_dim is None else self.shape[self.unit_dim] // self.unit_blocks
 
+    def _counts(self, form: Form) -> range:
+        """The counts that there can be in such a form."""
+        total = self.num_candidates(form.granularity)
+        if not form.leaves_out:
+            return range(total + 1)
+        has_channels = self.unit_dim is not None and self.ordered
+        return range(0) if has_channels else range(1, total + 1)
+
     def shapes(self, form: Form) -> dict[str, tuple[int, ...]]:
         """Shape of every tensor that exists in this form. Raises PADNetError if the count is not in 0..candidates."""
-        count, granularity = form
+        (count, granularity, masks), counts = form, self._counts(form)
         total = self.num_candidates(granularity)
-        if isinstance(count, bool) or not isinstance(count, int) or not 0 <= count <= total:
+        if not counts:
+            raise PADNetError(
+                "masks 'per_copy' over output channels are not possible: a channel cannot be left out, as what follows "
+                "a convolution needs all of them. Choose granularity 'element', or masks 'shared'."
+            )
+        if isinstance(count, bool) or not isinstance(count, int) or count not in counts:
             raise PADNetError(
                 f"dynamic count {count!r} is not possible: a weight of shape {tuple(self.shape)} has {total} "
-                f"{granularity}s, so the count must be a whole number from 0 to {total}."
+                f"{granularity}s, so the count must be a whole number from {counts[0]} to {total}."
             )
         if count == total:
             return {"dynamic": (self.num_copies, *self.shape)}
         if count == 0:
             return {"static": tuple(self.shape)}
+        own = masks == "per_copy"
         if granularity == "element":
-            dynamic, static, ordered = [count], [total - count], True
+            dynamic, static, ordered = [count], [total if own else total - count], True
         else:
             dynamic, static, ordered = list(self.shape), list(self.shape), self.ordered
             dynamic[self.unit_dim] = count * self.unit_blocks
             static[self.unit_dim] = (total - count) * self.unit_blocks
-        found = {
-            "dynamic": (self.num_copies, *dynamic),
-            "static": tuple(static),
-            "phi": (1,),
-        }  # FSDP2 shards no scalars
-        return found | ({"mask_bits": (num_mask_bytes(total),)} if ordered else {})
+        found = {"dynamic": (self.num_copies, *dynamic)}
+        if form.leaves_out:
+            return found
+        found |= {"static": tuple(static), "phi": (1,)}  # FSDP2 shards no scalars
+        of_copies = (self.num_copies,) if own else ()
+        return found | ({"mask_bits": (*of_copies, num_mask_bytes(total))} if ordered else {})
 
     def form_of(self, shapes: Shapes, granularity: Granularity) -> Form | None:
         """The form that has tensors of these shapes, None if none has; by this granularity where both have it."""
-        for name in (granularity, "unit" if granularity == "element" else "element"):
-            form = Form(self._count(shapes, name), name)
-            if 0 <= form.num_dynamic <= self.num_candidates(name) and self.shapes(form) == dict(shapes):
+        granularities = (granularity, "unit" if granularity == "element" else "element")
+        for masks, name in product(get_args(Masks), granularities):
+            form = Form(self._count(shapes, name), name, masks)
+            if form.num_dynamic in self._counts(form) and self.shapes(form) == dict(shapes):
                 return form
         return None
 
@@ -92,7 +118,7 @@ class Layout:
         dynamic = shapes.get("dynamic")
         if dynamic is None:
             return 0
-        if "static" not in shapes:
+        if dynamic[1:] == tuple(self.shape):
             return self.num_candidates(granularity)
         if granularity == "element":
             return dynamic[1] if len(dynamic) == 2 else -1

@@ -20,7 +20,8 @@ class Packed(NamedTuple):
     """Copies that share their static elements; without any, `dynamic` alone.
 
     dynamic (E, n), static (N-n,), scales of shape (), dynamic_index (n,) and static_index (N-n,) the positions of the
-    mask's ones and zeros in rising order, int32 or int64.
+    mask's ones and zeros in rising order, int32 or int64. With a mask for each copy static is (N,), dynamic_index
+    (E, n), and there is no static_index.
     """
 
     dynamic: Tensor
@@ -37,26 +38,28 @@ def num_mask_bytes(length: int) -> int:
 
 
 def pack_mask(mask: Tensor) -> Tensor:
-    """Mask (N,) bool -> bits (ceil(N/8),) uint8; position 8i+b is bit b (value 2**b) of byte i, the rest is zero.
+    """Mask (..., N) bool -> bits (..., ceil(N/8)) uint8; position 8i+b is bit b (value 2**b) of byte i, the rest zero.
 
     >>> pack_mask(torch.tensor([True, False, True, False, False, False, False, False, True]))
     tensor([5, 1], dtype=torch.uint8)
     """
-    padded = torch.zeros(num_mask_bytes(mask.numel()) * 8, dtype=torch.bool, device=mask.device)
-    padded[: mask.numel()] = mask.flatten()
+    *rows, length = mask.shape
+    padded = torch.zeros(*rows, num_mask_bytes(length) * 8, dtype=torch.bool, device=mask.device)
+    padded[..., :length] = mask
     eight = padded.view(torch.int64)  # byte b of each is 0 or 1: the product moves it to bit b of the highest byte
     return (eight * 0x0102040810204080 >> 56).to(torch.uint8)
 
 
 def unpack_mask(bits: Tensor, length: int) -> Tensor:
-    """Bits (ceil(N/8),) uint8 -> mask (N,) bool, the inverse of `pack_mask`."""
+    """Bits (..., ceil(N/8)) uint8 -> mask (..., N) bool, the inverse of `pack_mask`."""
     values = torch.tensor([1 << bit for bit in range(8)], device=bits.device)  # ONNX has no shift of tensors
     bits_of_byte = (torch.arange(256, device=bits.device).unsqueeze(1) & values).bool()
-    return bits_of_byte.index_select(0, bits.int()).flatten()[:length]
+    bytes_apart = bits_of_byte.index_select(0, bits.flatten().int())
+    return bytes_apart.view(*bits.shape[:-1], -1)[..., :length]
 
 
 def count_set(bits: Tensor) -> int:
-    """How many positions are set in bits (ceil(N/8),) uint8."""
+    """How many positions are set in bits, uint8."""
     return int(np.bitwise_count(bits.cpu().numpy()).sum())
 
 
@@ -67,10 +70,15 @@ def positions_of(mask: Tensor) -> Tensor:
     return mask.nonzero().squeeze(1)
 
 
-def first_positions(count: int, length: int, device: torch.device | None = None) -> Tensor:
-    """Bits of the mask whose first `count` of `length` positions are set: the mask of a freshly initialised weight."""
-    mask = torch.zeros(length, dtype=torch.bool, device=device)
-    mask[:count] = True
+def first_positions(
+    count: int, length: int, device: torch.device | None = None, copies: tuple[int, ...] = ()
+) -> Tensor:
+    """Bits of the mask whose first `count` of `length` positions are set: the mask of a freshly initialised weight.
+
+    copies: (E,) for a mask of each copy.
+    """
+    mask = torch.zeros(*copies, length, dtype=torch.bool, device=device)
+    mask[..., :count] = True
     return pack_mask(mask)
 
 
@@ -104,7 +112,7 @@ def unpacked_copies(
     scale_dynamic: Tensor,
     scale_static: Tensor,
     dynamic_index: Tensor,
-    static_index: Tensor,
+    static_index: Tensor | None,
     width: int = 1,
     chosen: Sequence[int] | None = None,
 ) -> Iterator[Tensor]:
@@ -113,7 +121,13 @@ def unpacked_copies(
     With `width` the positions are those of rows of so many elements: whole units, which are faster to put in place.
     All lie in the same memory, of which only the dynamic positions change: use a copy before asking for the next.
     """
-    copy = dynamic.new_empty(dynamic.shape[1] + static.shape[0])
+    copy = dynamic.new_empty(num_packed(dynamic, static, static_index))
+    if static_index is None:
+        shared = static * scale_static
+        for number in range(len(dynamic)) if chosen is None else chosen:
+            own = dynamic_index[number].long()
+            yield copy.copy_(shared).scatter_(0, own, dynamic[number] * scale_dynamic)
+        return
     of_copies = dynamic if chosen is None else map(dynamic.__getitem__, chosen)
     if width > 1:
         rows = copy.view(-1, width)
@@ -129,16 +143,24 @@ def unpacked_copies(
         yield copy.scatter_(0, positions, values * scale_dynamic)
 
 
+def num_packed(dynamic: Tensor, static: Tensor, static_index: Tensor | None) -> int:
+    """N, of values packed as `Packed` says."""
+    return static.shape[0] + (0 if static_index is None else dynamic.shape[1])
+
+
 def packed_order(mask: Tensor, num_dynamic: int) -> Tensor:
     """Where each of N positions stands among packed values, dynamic ones before static ones, (N,) int64.
 
     The shape does not depend on the mask (N,) bool, unlike that of its positions: for graphs, where they are unknown.
+    A mask of each copy, (E, N), gives (E, N).
 
     >>> packed_order(torch.tensor([True, False, False, True]), 2)
     tensor([0, 2, 3, 1])
     """
-    count = mask.cumsum(0)
-    return torch.where(mask, count - 1, num_dynamic + torch.arange(mask.numel(), device=mask.device) - count)
+    count = mask.cumsum(-1)
+    static = torch.arange(mask.shape[-1], device=mask.device)
+    static = static - count if mask.dim() == 1 else static.expand_as(mask)
+    return torch.where(mask, count - 1, num_dynamic + static)
 
 
 def merge_by_order(
@@ -146,7 +168,8 @@ def merge_by_order(
 ) -> Tensor:
     """`merge` as one gather by `packed_order`, without a write in place: what compilers and exporters take best."""
     shared = (static * scale_static).to(dynamic.dtype).expand(dynamic.shape[0], -1)
-    return torch.cat([dynamic * scale_dynamic, shared], dim=1).index_select(1, order)
+    packed = torch.cat([dynamic * scale_dynamic, shared], dim=1)
+    return packed.index_select(1, order) if order.dim() == 1 else packed.gather(1, order)
 
 
 def first_of_copies(copies: Tensor) -> Tensor:
@@ -162,7 +185,7 @@ class _Merge(torch.autograd.Function):
         dynamic, static = packed[:2]
         if is_batched(dynamic.device):
             return merge_at_once(memory, *packed)
-        shape = (dynamic.shape[0], dynamic.shape[1] + static.shape[0])
+        shape = (dynamic.shape[0], num_packed(dynamic, static, packed[5]))
         dense = dynamic.new_empty(shape) if memory is None else memory.view(shape)
         for number, copy in enumerate(unpacked_copies(*packed)):
             dense[number] = copy
@@ -187,19 +210,21 @@ def _packed_gradients(
     scale_dynamic: Tensor,
     scale_static: Tensor,
     dynamic_index: Tensor,
-    static_index: Tensor,
+    static_index: Tensor | None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Gradients in every copy (N,), taken one after the other -> those in dynamic, static and the two scales."""
     grad_dynamic = torch.empty_like(dynamic)
     grad_scale_dynamic = torch.zeros_like(scale_dynamic)
     precision = torch.promote_types(dynamic.dtype, torch.float32)
-    total = dynamic.new_zeros(dynamic.shape[1] + static.shape[0], dtype=precision)
-    for gradient, values, grad_values in zip(gradients, dynamic, grad_dynamic, strict=True):
-        total += gradient
-        torch.index_select(gradient, 0, dynamic_index, out=grad_values)
+    total = dynamic.new_zeros(num_packed(dynamic, static, static_index), dtype=precision)
+    positions = repeat(dynamic_index, len(dynamic)) if static_index is not None else dynamic_index
+    for gradient, values, index, grad_values in zip(gradients, dynamic, positions, grad_dynamic, strict=True):
+        torch.index_select(gradient, 0, index, out=grad_values)
+        total += gradient if static_index is not None else gradient.index_fill(0, index.long(), 0)
         grad_scale_dynamic += torch.dot(grad_values, values)
         grad_values.mul_(scale_dynamic)
-    grad_static, grad_scale_static = static_gradients(total.index_select(0, static_index), static, scale_static)
+    at_static = total if static_index is None else total.index_select(0, static_index)
+    grad_static, grad_scale_static = static_gradients(at_static, static, scale_static)
     return grad_dynamic, grad_static, grad_scale_dynamic, grad_scale_static
 
 
@@ -209,14 +234,13 @@ def merge(
     scale_dynamic: Tensor,
     scale_static: Tensor,
     dynamic_index: Tensor,
-    static_index: Tensor,
+    static_index: Tensor | None,
     memory: Tensor | None = None,
 ) -> Tensor:
     """lambda_d * M * Theta_dynamic + lambda_s * (1 - M) * Theta_static (PAD-Net, section 3) from packed values.
 
-    dynamic (E, n), static (N-n,), scales of shape (), dynamic_index (n,) and static_index (N-n,) the positions of the
-    mask's ones and zeros in rising order, int32 or int64; gives (E, N), in `memory` (E * N,) if given, differentiable
-    once in the first four.
+    They are packed as `Packed` says; M is one mask, or each copy's own. Gives (E, N), in `memory` (E * N,) if given,
+    differentiable once in the first four.
     """
     return _Merge.apply(memory, dynamic, static, scale_dynamic, scale_static, dynamic_index, static_index)
 

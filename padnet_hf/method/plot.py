@@ -29,7 +29,10 @@ def draw(report: "PartitionReport", path: str | PathLike[str]) -> None:
     positions = range(len(report.layers))
     dynamic = [layer.dynamic_ratio for layer in report.layers]
     ratios.barh(positions, dynamic, color=_DYNAMIC, label="dynamic (a copy per expert or kernel)")
-    ratios.barh(positions, [1 - ratio for ratio in dynamic], left=dynamic, color=_STATIC, label="static (one copy)")
+    record, rest, color = report.record or {}, "static (one copy)", _STATIC
+    if record.get("masks") == "per_copy" and record.get("granularity") == "unit":
+        rest, color = "left out", _BOUND
+    ratios.barh(positions, [1 - ratio for ratio in dynamic], left=dynamic, color=color, label=rest)
     for position, ratio in zip(positions, dynamic, strict=True):
         ratios.text(1.01, position, f"{ratio:.2f}", va="center", fontsize=8)  # beside the bar: on it, lines cross it
     overall = report.dynamic_ratio

@@ -11,7 +11,9 @@ from collections.abc import Iterable, Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from padnet_hf.method.layer import pad_layers
+from padnet_hf.errors import PADNetError
+from padnet_hf.method.layer import pad_layers, pad_weights
+from padnet_hf.method.layout import Masks
 from padnet_hf.method.packing import mean_over_copies
 
 _RELATIVES = 0.5
@@ -19,8 +21,22 @@ _RELATIVES = 0.5
 
 
 def relatedness(model: nn.Module) -> dict[str, float]:
-    """The measure of every PAD layer by name, over its dynamic values; layers that have none are left out."""
+    """The measure of every PAD layer by name, over its dynamic values; layers that have none are left out.
+
+    Raises PADNetError if every copy keeps values of its own.
+    """
+    for weight in pad_weights(model).values():
+        check_same_values(weight.masks)
     return of_tensors(model.named_parameters(), list(pad_layers(model)))
+
+
+def check_same_values(masks: Masks) -> None:
+    """Raise PADNetError for copies that have other values each: they cannot be held against each other."""
+    if masks == "per_copy":
+        raise PADNetError(
+            "how far apart copies are cannot be said where each keeps other elements or units than the next one (masks "
+            "'per_copy'): look at the model that was partitioned."
+        )
 
 
 @torch.no_grad()

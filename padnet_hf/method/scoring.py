@@ -9,7 +9,8 @@ import math
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import partial
+from functools import cache, partial
+from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -91,19 +92,26 @@ def score_parameters(
     static: Callable[[int, Tensor], Tensor] = lambda number, copies: mean_over_copies(copies),
     reduce: Callable[[int, Tensor], Tensor] = lambda number, contribution: contribution,
     on_batch: Callable[[], object] = lambda: None,
+    per_copy: bool = False,
 ) -> list[Tensor]:
     """Signed contributions per parameter, float32, summed over batches and over all processes.
 
     `as_copies` makes (E, *shape) of a parameter and of its gradient, if they are not that already. `static` gives the
     static values (*shape) of the parameter of this number, which has these copies. `reduce` makes of the contributions
-    (*shape) of one batch to the parameter of this number those of its candidates, of any shape. Call inside `no_trace`.
+    (*shape) of one batch to the parameter of this number those of its candidates, of any shape. With `per_copy` every
+    copy is scored by itself, and contributions are (E, *shape). Call inside `no_trace`.
     Raises PADNetError if a batch gives no loss, or one that is not finite, and if the criterion's scores are of another
     shape, or not finite.
     """
 
     def score_of(number: int, gradients: Tensor | None) -> Tensor:
         copies = as_copies(parameters[number].detach())
-        return _score(criterion, Scored(copies, gradients, generator, partial(static, number, copies)))
+        make_static = cache(partial(static, number, copies))
+        if not per_copy:
+            return _score(criterion, Scored(copies, gradients, generator, make_static))
+        of_copies = repeat(None) if gradients is None else gradients.split(1)
+        pairs = zip(copies.split(1), of_copies, strict=False)
+        return torch.stack([_score(criterion, Scored(*pair, generator, make_static)) for pair in pairs])
 
     if not criterion.needs_gradients:
         totals = []
@@ -118,7 +126,8 @@ def score_parameters(
         return totals
     numbers = {parameter: number for number, parameter in enumerate(parameters)}
     # One parameter after the other: a process without batches needs its zeros in the candidates' shape too.
-    totals = {p: reduce(n, torch.zeros(as_copies(p).shape[1:], device=p.device)) for p, n in numbers.items()}
+    first = 0 if per_copy else 1
+    totals = {p: reduce(n, torch.zeros(as_copies(p).shape[first:], device=p.device)) for p, n in numbers.items()}
 
     def add(parameter: Tensor) -> None:
         number = numbers[parameter]

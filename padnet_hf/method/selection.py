@@ -29,12 +29,12 @@ _CHUNK_ON_DEVICE = 1 << 24
 """The same on other devices, which are kept busy by so many."""
 
 
-def top_k(scores: Sequence[Tensor], count: int) -> list[Tensor]:
+def top_k(scores: Sequence[Tensor], count: int, tells: bool = True) -> list[Tensor]:
     """Masks of the `count` largest of all scores together.
 
     scores: float32, not negative, one tensor (N_i,) per weight, NaN not allowed. Gives bool masks (N_i,) with exactly
     `count` ones in all (0 <= count <= sum of N_i). Between equal scores the lower index wins, an earlier tensor before
-    a later one. Time O(sum of N_i), memory that of the masks.
+    a later one. Time O(sum of N_i), memory that of the masks. `tells` whether many ties are worth a word.
     """
     if count <= 0:
         return [torch.zeros_like(score, dtype=torch.bool) for score in scores]
@@ -46,7 +46,8 @@ def top_k(scores: Sequence[Tensor], count: int) -> list[Tensor]:
         num_above = int(at_least[digit] - histogram[digit])
         threshold |= digit << shift
     masks, num_ties = [], count - num_above
-    _tell_ties(int(histogram[digit]), num_ties, sum(score.numel() for score in scores))
+    if tells:
+        _tell_ties(int(histogram[digit]), num_ties, sum(score.numel() for score in scores))
     for score in scores:
         mask = torch.empty_like(score, dtype=torch.bool)
         for chunk, kept in zip(_chunks(score), _chunks(mask), strict=True):
@@ -100,6 +101,51 @@ def select_elements(scores: Sequence[Tensor], share: float, scope: str, sizes: S
         pairs = zip(scores, sizes, strict=True)
         return [top_k([score], round(share * size))[0] for score, size in pairs]
     return top_k(scores, round(share * sum(sizes)))
+
+
+def select_own_elements(scores: Sequence[Tensor], share: float, scope: str, sizes: Sequence[int]) -> list[Tensor]:
+    """Masks (E, n_i) of the best elements of every copy, as many of each copy of a weight, by its own scores.
+
+    As many in all as `select_elements` keeps of one copy. "global": the counts of the weights are those that keep the
+    largest sum of scores.
+
+    Args:
+        scores: (E, n_i), as for `top_k`.
+        sizes: N_i.
+    """
+    if scope == "layer":
+        counts = [round(share * size) for size in sizes]
+    else:
+        by_rank = [sum_by_rank(score) for score in scores]
+        counts = [int(mask.sum()) for mask in select_elements(by_rank, share, scope, sizes)]
+    pairs = zip(scores, counts, strict=True)
+    return [
+        torch.stack([top_k([own], count, tells=number == 0)[0] for number, own in enumerate(score)])
+        for score, count in pairs
+    ]
+
+
+def select_own_units(scores: Sequence[Tensor], share: float, scope: str, unit_sizes: Sequence[int]) -> list[Tensor]:
+    """Masks (E, U_i) of the best units of every copy, as many of each copy of a layer, counts as of `select_units`.
+
+    Args:
+        scores: (E, U_i), a negative one is out of the running.
+        unit_sizes: elements of one unit of each layer.
+    """
+    counts = [int(mask.sum()) for mask in select_units(list(map(sum_by_rank, scores)), share, scope, unit_sizes)]
+    masks = []
+    for score, count in zip(scores, counts, strict=True):
+        best = score.sort(dim=-1, descending=True, stable=True).indices[:, :count]
+        masks.append(torch.zeros_like(score, dtype=torch.bool).scatter_(1, best, 1))
+    return masks
+
+
+def sum_by_rank(scores: Tensor) -> Tensor:
+    """Scores (E, n) -> the sum over copies of their best ones, of their second ones and so on, (n,)."""
+    total = torch.zeros_like(scores[0])
+    for own in scores:
+        total += own.sort(descending=True).values
+    return total
 
 
 def select_units(scores: Sequence[Tensor], share: float, scope: str, unit_sizes: Sequence[int]) -> list[Tensor]:

@@ -32,6 +32,11 @@ def first_of(weight: PADWeight) -> Tensor:
     return first_of_copies(weight.dynamic.detach())
 
 
+def zeros_of(weight: PADWeight) -> Tensor:
+    """Nothing."""
+    return torch.zeros_like(weight.dynamic[0])
+
+
 def weighted_by(shares: Shares) -> StaticValue:
     """The mean of the copies, weighted unit by unit."""
 
@@ -43,7 +48,7 @@ def weighted_by(shares: Shares) -> StaticValue:
 
 def unweighted(values: StaticValues) -> StaticValue:
     """What a PartitionConfig calls so, with copies that all count the same."""
-    return first_of if values == "fresh" else mean_of
+    return {"fresh": first_of, "none": zeros_of}.get(values, mean_of)
 
 
 def weighted(

@@ -7,8 +7,8 @@ from torch import nn
 
 from padnet_hf.errors import PADNetError
 from padnet_hf.method.config import PartitionConfig, bytes_of
-from padnet_hf.method.layer import MaskGroup, mask_groups
-from padnet_hf.method.layout import Form, Granularity
+from padnet_hf.method.layer import MaskGroup, mask_groups, pad_weights
+from padnet_hf.method.layout import Form
 from padnet_hf.method.selection import UNIT_BLOCK
 from padnet_hf.method.weight import PADWeight
 
@@ -41,12 +41,8 @@ def _file_bytes(model: nn.Module, ratio: int) -> int:
     tensors = {id(t): (name, t) for name, t in model.state_dict(keep_vars=True).items()}.values()
     total = sum(t.numel() * t.element_size() + len(name) + _HEADER for name, t in tensors)
     if ratio == 0:
-        total -= sum((w.num_copies - 1) * _copy_bytes(w) for w in _weights(mask_groups(model, "unit")))
+        total -= sum((weight.num_copies - 1) * _copy_bytes(weight) for weight in pad_weights(model).values())
     return total
-
-
-def _weights(groups: list[MaskGroup]) -> list[PADWeight]:
-    return [weight for group in groups for weight in (*group.weights, *group.followers)]
 
 
 def _copy_bytes(weight: PADWeight) -> int:
@@ -55,30 +51,28 @@ def _copy_bytes(weight: PADWeight) -> int:
 
 def _ratio(room: int, groups: list[MaskGroup], config: PartitionConfig) -> float:
     """The share that fits into so many bytes beside everything static; 0 where nothing does."""
-    room -= sum(_overhead(weight, config.granularity) for group in groups for weight in group.weights)
     room -= sum((weight.num_copies - 1) * _copy_bytes(weight) for group in groups for weight in group.followers)
-    blocks = [_block_bytes(group, config.granularity) for group in groups]
-    needed = sum(blocks) if config.granularity == "unit" else 0  # every layer keeps a block
-    room -= sum(blocks) // 2 if config.scope == "layer" else max(blocks) // 2
-    if room <= needed:
+    whole = blocks = largest = 0
+    for group in groups:
+        count = group.weights[0].num_candidates(config.granularity)
+        of_first, of_all = (
+            sum(_bytes(weight, number, config) for weight in group.weights) for number in (1, count - 1)
+        )
+        of_each = (of_all - of_first) / (count - 2)
+        room -= of_first - of_each - sum(map(_copy_bytes, group.weights))
+        block = of_each * (UNIT_BLOCK if config.granularity == "unit" else 1)
+        whole, blocks, largest = whole + of_each * count, blocks + block, max(largest, block)
+    room -= (blocks if config.scope == "layer" else largest) / 2
+    if room <= (blocks if config.granularity == "unit" else 0):  # every layer keeps a block
         return 0.0
-    scored = [weight for group in groups for weight in group.weights]
-    return room / sum((weight.num_copies - 1) * _copy_bytes(weight) for weight in scored)
+    return room / whole
 
 
-def _block_bytes(group: MaskGroup, granularity: Granularity) -> int:
-    """What another block of units takes, or another element."""
-    count = group.weights[0].num_candidates(granularity)
-    step = math.ceil(count / UNIT_BLOCK) if granularity == "unit" else count
-    return sum((weight.num_copies - 1) * _copy_bytes(weight) for weight in group.weights) // step
-
-
-def _overhead(weight: PADWeight, granularity: Granularity) -> int:
-    """What a partitioned weight has beside its values: scale factors, a mask, and names of tensors."""
-    total = weight.num_candidates(granularity)
-    shapes = weight.layout.shapes(Form(min(1, total - 1), granularity))
-    mask = math.prod(shapes.get("mask_bits", (0,)))
-    return weight.values.element_size() + mask + len(shapes) * 2 * _HEADER
+def _bytes(weight: PADWeight, count: int, config: PartitionConfig) -> int:
+    """Of a weight with so many candidates dynamic, neither none nor all of them, with what the file says of it."""
+    shapes = weight.layout.shapes(Form(count, config.granularity, config.masks))
+    sizes = {name: 1 if name == "mask_bits" else weight.values.element_size() for name in shapes}
+    return sum(math.prod(shape) * sizes[name] + 2 * _HEADER for name, shape in shapes.items())
 
 
 def _in_words(size: int) -> str:

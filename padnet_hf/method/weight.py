@@ -12,8 +12,7 @@ from torch.distributed.device_mesh import DeviceMesh
 
 from padnet_hf.errors import PADNetError
 from padnet_hf.method.built import BUILT, BuiltCopies, can_be_kept, is_inference
-from padnet_hf.method.kept import Kept
-from padnet_hf.method.layout import Form, Granularity, Layout
+from padnet_hf.method.layout import Form, Granularity, Layout, Masks
 from padnet_hf.method.packing import (
     Packed,
     first_positions,
@@ -24,10 +23,10 @@ from padnet_hf.method.packing import (
     merge_by_order,
     packed_linear,
     packed_order,
-    positions_of,
     unpack_mask,
     unpacked_copies,
 )
+from padnet_hf.method.positions import Positions, positions_by_bits, positions_in
 from padnet_hf.method.scratch import scratch
 from padnet_hf.method.shards import shard_copies, summed_in_backward
 
@@ -38,9 +37,6 @@ WeightState = dict[str, Tensor]
 
 
 _TENSORS = ("dynamic", "static", "phi", "mask_bits")
-
-_POSITIONS: Kept[tuple[Tensor, Tensor]] = Kept()
-"""Positions of dynamic and static candidates, by mask bits."""
 
 
 class PADWeight(nn.Module):
@@ -55,10 +51,12 @@ class PADWeight(nn.Module):
     | none | `static` (*shape) |
     | n of N elements | `dynamic` (E, n), `static` (N-n,), `phi` (1,), `mask_bits` (ceil(N/8),) uint8 |
     | d of U units | `dynamic` (E, ..d..), `static` (..U-d..), `phi` (1,), and `mask_bits` (ceil(U/8),) if `ordered` |
+    | n of each copy's own | `dynamic` (E, n), `static` (N,), `phi` (1,), `mask_bits` (E, ceil(N/8)) uint8 |
+    | d units of each, no others | `dynamic` (E, ..d..) |
 
     The forward pass sees lambda_d * M * Theta_dynamic + lambda_s * (1 - M) * Theta_static, where lambda_d is
     2 sigmoid(phi) and lambda_s is 2 - lambda_d (PAD-Net, section 3; the sigmoid is upstream's). phi starts at 0, both
-    scales at 1.
+    scales at 1. M is one mask for all copies, or each copy's own.
 
     Args:
         num_copies: E, at least 1.
@@ -106,7 +104,22 @@ class PADWeight(nn.Module):
 
     @property
     def is_fully_dynamic(self) -> bool:
-        return self.static is None
+        return self.static is None and self.dynamic.shape[1:] == self.shape
+
+    @property
+    def leaves_out(self) -> bool:
+        """Whether units were left out of every copy."""
+        return self.static is None and not self.is_fully_dynamic
+
+    @property
+    def has_own_masks(self) -> bool:
+        """Whether every copy has a mask of its own over its elements."""
+        return self.mask_bits is not None and self.mask_bits.dim() == 2
+
+    @property
+    def masks(self) -> Masks:
+        """Whether all copies keep the same candidates, or each its own."""
+        return "per_copy" if self.has_own_masks or self.leaves_out else "shared"
 
     @property
     def is_static(self) -> bool:
@@ -133,7 +146,7 @@ class PADWeight(nn.Module):
         return self.static if self.dynamic is None else self.dynamic
 
     def mask(self) -> Tensor:
-        """Which candidates are dynamic, (N,) or (U,) bool; for unordered units, in the order they are stored in."""
+        """Which candidates are dynamic, bool: (N,), (E, N) for each copy, or (U,), in the order that is stored."""
         total = self.num_candidates(self.granularity)
         if self.mask_bits is not None:
             return unpack_mask(self.mask_bits, total)
@@ -156,17 +169,17 @@ class PADWeight(nn.Module):
         self.mask_bits = state.get("mask_bits")
         self.granularity = granularity or self.granularity
 
-    def make_room(self, num_dynamic: int, granularity: Granularity) -> None:
+    def make_room(self, num_dynamic: int, granularity: Granularity, masks: Masks = "shared") -> None:
         """Take the form that a checkpoint with this count has, its values still to be filled in.
 
         Raises PADNetError if the count is not in 0..candidates.
         """
-        values, shapes = self.values, self.layout.shapes(Form(num_dynamic, granularity))
+        values, shapes = self.values, self.layout.shapes(Form(num_dynamic, granularity, masks))
         state = {name: values.new_empty(shape) for name, shape in shapes.items() if name != "mask_bits"}
-        if "mask_bits" in shapes and values.is_meta:
-            state["mask_bits"] = torch.empty(shapes["mask_bits"], dtype=torch.uint8, device="meta")
-        elif "mask_bits" in shapes:
-            state["mask_bits"] = first_positions(num_dynamic, self.num_candidates(granularity), values.device)
+        if "mask_bits" in shapes:
+            *copies, _ = shapes["mask_bits"]
+            total = self.num_candidates(granularity)
+            state["mask_bits"] = first_positions(num_dynamic, total, values.device, copies)
         if "phi" in state:
             state["phi"].zero_()
         self.become(state, granularity)
@@ -189,6 +202,12 @@ class PADWeight(nn.Module):
         if self.dynamic is not None:
             self.dynamic = shard_copies(self.dynamic, mesh)
         self.mesh, self.num_own_copies = mesh, own
+
+    @property
+    def _own_copies(self) -> slice:
+        """Those that this process holds."""
+        first = 0 if self.mesh is None else self.mesh.get_local_rank() * self.num_own_copies
+        return slice(first, first + self.num_own_copies)
 
     @property
     def own_dynamic(self) -> Tensor:
@@ -228,7 +247,7 @@ class PADWeight(nn.Module):
         Args:
             scratch_for: a purpose; on a CPU, what is built then holds only until something is built for it again.
         """
-        if self.is_fully_dynamic:
+        if self.static is None:
             return self.own_dynamic
         kept = self._kept()
         return self._build(scratch_for) if kept is None else kept.fill(range(self.num_own_copies), self.packed)
@@ -277,11 +296,12 @@ class PADWeight(nn.Module):
         """A weight per sample, (B, *shape), whose dynamic part is the sum of the copies times `shares` (B, E)."""
         if self.is_static:
             return self.static.expand(shares.shape[0], *self.shape)
-        dynamic = self.dynamic.flatten(1)
+        are_whole = self.static is None or self.has_own_masks
+        dynamic = (self.build() if are_whole else self.dynamic).flatten(1)
         mixed = (shares.to(dynamic.dtype) @ dynamic).to(dynamic.dtype)
-        if torch.compiler.is_compiling() and not self.is_fully_dynamic:
+        if torch.compiler.is_compiling() and not are_whole:
             return self._merged_in_graph(mixed)
-        if not self.is_fully_dynamic:
+        if not are_whole:
             mixed = merge(mixed, *self.packed()[1:])
         return mixed.view(-1, *self.shape)
 
@@ -290,7 +310,7 @@ class PADWeight(nn.Module):
         mask = self.mask()
         if self.granularity == "unit":
             mask = self.layout.over_elements(mask)
-        order = packed_order(mask, dynamic.shape[1])
+        order = packed_order(mask[self._own_copies] if self.has_own_masks else mask, dynamic.shape[1])
         return merge_by_order(dynamic, self.shared_static.flatten(), *self.scales(), order).view(-1, *self.shape)
 
     def linear(
@@ -316,40 +336,27 @@ class PADWeight(nn.Module):
         return linear_per_copy(inputs, (copy.view(self.shape) for copy in copies), shifts)
 
     def packed(self) -> Packed:
-        """Its values as element-wise ones, whatever the granularity; without static part if fully dynamic."""
-        if self.is_fully_dynamic:
+        """Its values as element-wise ones, whatever the granularity; without static part if nothing is static."""
+        if self.static is None:
             return Packed(self.own_dynamic.flatten(1))
         values = (self.own_dynamic.flatten(1), self.shared_static.flatten())
         return Packed(*values, *self.scales(), *self._element_positions())
 
-    def positions(self) -> tuple[Tensor, Tensor]:
-        """Positions of dynamic and of static candidates, in rising order, int32; worked out once for every mask.
+    def positions(self) -> Positions:
+        """Positions of dynamic and of static candidates; worked out once for every mask.
 
         Raises PADNetError if the mask has been changed so that it does not fit the values any more.
         """
         if self.mask_bits is None:
-            return _positions(self.mask())
-        return _POSITIONS.get((self.mask_bits,), self._checked_positions)
+            return positions_in(self.mask())
+        total, what = self.num_candidates(self.granularity), f"{self.granularity}s of a weight of {tuple(self.shape)}"
+        return positions_by_bits(self.mask_bits, total, self.num_dynamic, what, self._own_copies)
 
-    def _checked_positions(self) -> tuple[Tensor, Tensor]:
-        positions = _positions(self.mask())
-        if len(positions[0]) != self.num_dynamic:
-            raise PADNetError(
-                f"the mask of a weight of shape {tuple(self.shape)} has {len(positions[0])} set bits, but "
-                f"{self.num_dynamic} {self.granularity}s are dynamic: something has written to it. An average over "
-                "models must copy buffers of whole numbers, not average them (AveragedModel: use_buffers=False)."
-            )
-        return positions
-
-    def order(self) -> Tensor:
-        """`packed_order` of its candidates."""
-        return packed_order(self.mask(), self.num_dynamic)
-
-    def _element_positions(self) -> tuple[Tensor, Tensor]:
+    def _element_positions(self) -> Positions:
         positions = self.positions()
         if self.num_candidates(self.granularity) == self.shape.numel():  # elements, or units of one element each
             return positions
-        return _positions(self.layout.over_elements(self.mask()))
+        return positions_in(self.layout.over_elements(self.mask()))
 
     @torch.no_grad()
     def scale_units(self, factors: Tensor) -> None:
@@ -357,9 +364,10 @@ class PADWeight(nn.Module):
         elements = self.layout.over_elements(factors)
         if self.is_fully_dynamic or self.is_static:
             self.values.mul_(elements.view(self.shape))
-        else:
-            for values, positions in zip((self.dynamic, self.static), self._element_positions(), strict=True):
-                values.mul_(elements[positions].view(values.shape[-self.static.dim() :]))
+            return
+        packed = self.packed()
+        packed.dynamic.mul_(elements[packed.dynamic_index])
+        packed.static.mul_(elements if packed.static_index is None else elements[packed.static_index])
 
     # What torch does to it as to any module
 
@@ -367,9 +375,8 @@ class PADWeight(nn.Module):
         """Load; a weight that has another form takes that of the tensors it finds, as new parameters."""
         self.forget_built()
         found = {name: tuple(state_dict[prefix + name].shape) for name in _TENSORS if prefix + name in state_dict}
-        own = {name: tuple(tensor.shape) for name, tensor in self.state().items()}
-        form = None if self.mesh is not None or found == own else self.layout.form_of(found, self.granularity)
-        if form is not None:
+        is_new = found != {name: tuple(tensor.shape) for name, tensor in self.state().items()}
+        if is_new and self.mesh is None and (form := self.layout.form_of(found, self.granularity)) is not None:
             self.make_room(*form)
         super()._load_from_state_dict(state_dict, prefix, *args)
 
@@ -381,7 +388,6 @@ class PADWeight(nn.Module):
 
     def _apply(self, function: Callable[[Tensor], Tensor], *args: Any, **kwargs: Any) -> Self:
         """Apply; kernels stay in the order of their elements, which positions count: they have no memory format."""
-
         self.forget_built()
 
         def in_order(tensor: Tensor) -> Tensor:
@@ -392,7 +398,3 @@ class PADWeight(nn.Module):
     def extra_repr(self) -> str:
         total = self.num_candidates(self.granularity)
         return f"{self.num_copies} x {tuple(self.shape)}, {self.num_dynamic} of {total} {self.granularity}s dynamic"
-
-
-def _positions(mask: Tensor) -> tuple[Tensor, Tensor]:
-    return positions_of(mask).int(), positions_of(~mask).int()

@@ -64,6 +64,9 @@ class PADConfigMixin:
         granularity = (self.partition or {}).get("granularity", "element")
         if granularity not in ("element", "unit"):
             raise PADNetError(f"partition['granularity'] is {granularity!r}, but must be 'element' or 'unit'.")
+        masks = (self.partition or {}).get("masks", "shared")
+        if masks not in ("shared", "per_copy"):
+            raise PADNetError(f"partition['masks'] is {masks!r}, but must be 'shared' or 'per_copy'.")
         if self.padnet_hf_version is not None and _minor(self.padnet_hf_version) > _minor(__version__):
             raise PADCheckpointError(
                 f"the checkpoint was saved by padnet_hf {self.padnet_hf_version}, but installed is {__version__}, "
@@ -86,6 +89,15 @@ class PADConfigMixin:
     def longest_input(config: PreTrainedConfig) -> int:
         """The most tokens of a text, for a dense or PAD configuration of the family; some use positions otherwise."""
         return config.max_position_embeddings
+
+    @classmethod
+    def check_static_values(cls, values: str | None) -> None:
+        """Raise PADNetError if its layers cannot have such static values, as partition() would, but early."""
+        if values == "none" and cls.copies == "kernels":
+            raise PADNetError(
+                f"static values 'none' leave units out, but those of a {cls.dense_class.model_type!r} model are output "
+                "channels, and what follows a convolution needs all of them: choose other static values."
+            )
 
     @classmethod
     def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:

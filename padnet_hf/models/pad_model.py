@@ -138,7 +138,8 @@ class PADModelMixin(PADCheckpointMixin):
             zeros_(weight.phi)
         if weight.mask_bits is not None and not getattr(weight.mask_bits, "_is_hf_initialized", False):
             total = weight.num_candidates(weight.granularity)
-            copy_(weight.mask_bits, first_positions(weight.num_dynamic, total))
+            *copies, _ = weight.mask_bits.shape
+            copy_(weight.mask_bits, first_positions(weight.num_dynamic, total, copies=copies))
         for parameter in (weight.dynamic, weight.static):
             if parameter is None or getattr(parameter, "_is_hf_initialized", False):
                 continue

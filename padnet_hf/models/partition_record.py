@@ -11,7 +11,7 @@ from transformers.configuration_utils import PreTrainedConfig
 from padnet_hf.errors import PADCheckpointError, PADNetError
 from padnet_hf.method.layer import freeze_idle_routing, hash_masks, mask_groups, pad_weights
 from padnet_hf.method.layout import Granularity
-from padnet_hf.method.packing import count_set
+from padnet_hf.method.packing import count_set, pack_mask
 from padnet_hf.method.weight import PADWeight
 from padnet_hf.version import __version__
 
@@ -20,8 +20,8 @@ class PartitionRecordMixin(PreTrainedModel):
     """The record of the partition in `config.partition`, and the counts in `config.dynamic_counts`.
 
     The record is PartitionConfig's fields, the samples, the hash of the masks and the package's version. Of a
-    partition whose making is not known, as the tensors came out of a state dict, only what they show: granularity, hash
-    and version.
+    partition whose making is not known, as the tensors came out of a state dict, only what they show: granularity,
+    masks (if each copy has its own), hash and version.
     """
 
     config: PreTrainedConfig
@@ -45,16 +45,20 @@ class PartitionRecordMixin(PreTrainedModel):
     def _record_loaded(self, missing: Iterable[str]) -> None:
         """Bring the record in line with weights that came out of a state dict, unless some of them are missing."""
         weights, config = pad_weights(self), self.config
-        has_static = any(weight.static is not None for weight in weights.values())
-        if any(_is_in(weights, key) for key in missing) or not (has_static or self.is_partitioned):
+        has_parts = not all(weight.is_fully_dynamic for weight in weights.values())
+        if any(_is_in(weights, key) for key in missing) or not (has_parts or self.is_partitioned):
             return
-        of_parts = (weight.granularity for weight in weights.values() if weight.phi is not None)
-        granularity = next(of_parts, (config.partition or {}).get("granularity", "element"))
+        kinds = (
+            {"granularity": weight.granularity} | ({} if weight.masks == "shared" else {"masks": weight.masks})
+            for weight in weights.values()
+            if not (weight.is_fully_dynamic or weight.is_static)
+        )
+        kind = next(kinds, _kind(config.partition))
         for weight in weights.values():
-            weight.granularity = granularity
+            weight.granularity = kind["granularity"]
         known, counts = self.base_model._unproven or config.partition, self._counts()
         if counts != config.dynamic_counts or not self._has_masks_of(known):
-            known = {"granularity": granularity, "padnet_hf_version": __version__} if has_static else None
+            known = {**kind, "padnet_hf_version": __version__} if has_parts else None
         config.partition, config.dynamic_counts = known and dict(known), known and counts
         self._add_hash()
         self.base_model._unproven = None
@@ -72,7 +76,7 @@ class PartitionRecordMixin(PreTrainedModel):
         counts, weights = self.config.dynamic_counts, pad_weights(self)
         if counts is None:
             return
-        granularity = (self.config.partition or {}).get("granularity", "element")
+        kind = _kind(self.config.partition)
         names = {self._name_in_base(name) for name in weights}
         if not isinstance(counts, dict) or set(counts) != names:
             wrong = sorted(set(counts) ^ names)[:3] if isinstance(counts, dict) else repr(counts)
@@ -82,17 +86,17 @@ class PartitionRecordMixin(PreTrainedModel):
             )
         for name, weight in weights.items():
             try:
-                weight.make_room(counts[self._name_in_base(name)], granularity)
+                weight.make_room(counts[self._name_in_base(name)], **kind)
             except PADNetError as error:
                 raise PADNetError(f"dynamic_counts of {self._name_in_base(name)!r}: {error}") from None
         freeze_idle_routing(self)
 
     def _forget_record(self) -> None:
-        """Of a model with new values, the configuration's record tells nothing but the granularity."""
+        """Of a model with new values, the configuration's record tells nothing but the granularity and whose masks."""
         record = self.config.partition or {}
-        if set(record) - {"granularity"}:
+        if set(record) - {"granularity", "masks"}:
             self.base_model._unproven = record
-            self.config.partition = {"granularity": record.get("granularity", "element")}
+            self.config.partition = _kind(record)
 
     # Masks
 
@@ -101,8 +105,10 @@ class PartitionRecordMixin(PreTrainedModel):
         for name, weight in pad_weights(self).items():
             if weight.mask_bits is None or weight.mask_bits.is_meta:
                 continue
-            num_set, rest = count_set(weight.mask_bits), weight.num_candidates(weight.granularity) % 8
-            beyond = weight.mask_bits[-1] >> rest if rest else 0
+            rest = weight.num_candidates(weight.granularity) % 8
+            of_copies = weight.mask_bits.view(-1, weight.mask_bits.shape[-1])
+            num_set = next((n for n in map(count_set, of_copies) if n != weight.num_dynamic), weight.num_dynamic)
+            beyond = bool((of_copies[:, -1] >> rest).any()) if rest else False
             if num_set != weight.num_dynamic or beyond:
                 raise PADCheckpointError(
                     f"the mask of {name} has {num_set} set bits, but dynamic_counts says {weight.num_dynamic}: the "
@@ -140,15 +146,26 @@ class PartitionRecordMixin(PreTrainedModel):
             return None
         if granularity == "unit" and not all(weight.layout.ordered for weight in weights):
             return None  # the units of a feed-forward layer are stored in their new order, without a mask
-        return _hash_masks(weights)
+        return self._hash_of(weights)
 
     @torch.no_grad()
     def _hash_masks(self, granularity: Granularity) -> str:
-        return _hash_masks([group.weights[0] for group in mask_groups(self, granularity)])
+        return self._hash_of([group.weights[0] for group in mask_groups(self, granularity)])
+
+    def _hash_of(self, weights: Iterable[PADWeight]) -> str:
+        of_each = _kind(self.config.partition).get("masks") == "per_copy"
+        found = []
+        for weight in weights:
+            bits = pack_mask(weight.mask()) if weight.mask_bits is None else weight.mask_bits
+            found.append(bits.expand(weight.num_copies, -1) if of_each else bits)
+        return hash_masks(found)
 
 
-def _hash_masks(weights: Iterable[PADWeight]) -> str:
-    return hash_masks(weight.mask() if weight.mask_bits is None else weight.mask_bits for weight in weights)
+def _kind(record: Mapping[str, Any] | None) -> dict[str, Any]:
+    """What a record says of the form of weights: the granularity, and `masks` where each copy has its own."""
+    record = record or {}
+    masks = {"masks": "per_copy"} if record.get("masks") == "per_copy" else {}
+    return {"granularity": record.get("granularity", "element")} | masks
 
 
 def _is_in(weights: Mapping[str, Any], key: str) -> bool:

@@ -76,11 +76,18 @@ def merged_state(model: nn.Module, seam: Seam) -> dict[str, Tensor]:
     own, sources = _own_parameters(model), dense_sources(model, seam)
     state = {name: tensor for name, tensor in model.state_dict().items() if name not in own}
     for name, weight in pad_weights(model).items():
+        if weight.leaves_out:
+            raise PADNetError(
+                f"{name} has {weight.num_dynamic_elements} of {weight.shape.numel()} elements in each copy, the others "
+                "were left out (masks 'per_copy'), so no dense model of the same sizes gives the same logits; make "
+                "it of the model that was partitioned."
+            )
         if seam.has_copies:
             with torch.no_grad():
                 state[sources[name][0]] = weight.build()
             continue
-        if weight.dynamic is not None and not bool((weight.dynamic == weight.dynamic[:1]).all()):
+        copies = weight.build().detach() if weight.has_own_masks else weight.dynamic
+        if copies is not None and not bool((copies == copies[:1]).all()):
             raise PADNetError(
                 f"the {weight.num_copies} copies of {name} differ ({weight.num_dynamic_elements} of "
                 f"{weight.shape.numel()} elements are dynamic), so no dense model gives the same logits; "

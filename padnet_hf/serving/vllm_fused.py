@@ -112,7 +112,7 @@ def _is_fusible(layer: PADFeedForward, num_processes: int) -> bool:
     up, up_bias, _, down_bias = layer.experts.weights
     if not layer.experts.gated or up_bias is not None or down_bias is not None:
         return False
-    is_of_units = up.phi is None or up.granularity == "unit"
+    is_of_units = (up.phi is None or up.granularity == "unit") and not up.leaves_out
     is_silu = isinstance(layer.experts.act_fn, nn.SiLU | SiLUActivation)
     return is_of_units and is_silu and not any(size % num_processes for size in sizes(layer))
 

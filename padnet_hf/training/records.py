@@ -75,15 +75,16 @@ def check_loaded(model: nn.Module, made: PartitionReport) -> None:
     """Raise PADNetError if the model is no longer partitioned as it was: weights of another partition were loaded."""
     weights = pad_weights(model).values()
     found = sum(weight.num_dynamic_elements for weight in weights) / sum(weight.shape.numel() for weight in weights)
-    granularity = next((weight.granularity for weight in weights if weight.phi is not None), None)
-    asked = (made.record or {}).get("granularity")
+    parts = [weight for weight in weights if not (weight.is_fully_dynamic or weight.is_static)]
+    granularity, masks = (parts[0].granularity, parts[0].masks) if parts else (None, None)
+    asked, whose = (made.record or {}).get("granularity"), (made.record or {}).get("masks", "shared")
     # Units are of different sizes, so that other ones are another share of the elements.
     is_near = math.isclose(found, made.dynamic_ratio, abs_tol=1e-3 if asked == "element" else 0.02)
-    if not is_near or granularity not in (None, asked):
+    if not is_near or granularity not in (None, asked) or masks not in (None, whose):
         raise PADNetError(
-            f"the checkpoint that training goes on from is {found:.3f} dynamic (granularity {granularity!r}), but asked"
-            f" for is {made.dynamic_ratio:.3f} ({asked!r}): resume with the PartitionConfig of the first run, or leave "
-            "IMPCallback out, and load the model from the checkpoint."
+            f"the checkpoint that training goes on from is {found:.3f} dynamic (granularity {granularity!r}, masks "
+            f"{masks!r}), but asked for is {made.dynamic_ratio:.3f} ({asked!r}, {whose!r}): resume with the "
+            "PartitionConfig of the first run, or leave IMPCallback out, and load the model from the checkpoint."
         )
 
 
@@ -93,6 +94,7 @@ def _record(model: nn.Module) -> dict[str, Any] | None:
 
 def _differing(record: Mapping[str, Any], other: Mapping[str, Any]) -> tuple[str, str] | None:
     """The fields of PartitionConfig that both decide, with other values, once for each; None if there are none."""
+    record, other = ({"masks": "shared"} | dict(one) for one in (record, other))  # older ones do not say so
     decided = (n for n in PartitionConfig().to_dict() if record.get(n) is not None and other.get(n) is not None)
     differing = [name for name in decided if record[name] != other[name]]
     if not differing:

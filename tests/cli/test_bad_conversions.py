@@ -46,6 +46,14 @@ def folders(dense_folders: dict, dynamic_folders: dict, partitioned_folders: dic
         ("partition dynamic-bert --dynamic-ratio 1.5", r"dynamic_ratio is 1\.5, .* from 0 \(all static\) to 1"),
         ("partition dynamic-bert --dynamic-ratio nan", r"dynamic_ratio is nan"),
         ("partition dynamic-bert", r"--criterion snip needs --data to score with; magnitude and random need none"),
+        (
+            "partition dynamic-bert --criterion random --granularity unit --masks per_copy",
+            r"masks 'per_copy' cannot go with granularity 'unit' and static values.*static_values='none'",
+        ),
+        (
+            "partition dynamic-resnet --criterion random --granularity unit --masks per_copy --static-values none",
+            r"static values 'none' leave units out, but those of a 'resnet' model are output channels",
+        ),
         ("partition dynamic-bert --rounds 0", r"num_rounds is 0, but must be a whole number of at least 1"),
         ("partition dynamic-bert --batches 0", r"num_batches is 0, but must be a whole number of at least 1"),
         ("partition dynamic-bert --seed -1", r"seed is -1, but must be a whole number of at least 0"),

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForImageClassification, AutoModelForSequenceClassification, AutoTokenizer, BertModel
 
-from padnet_hf import PADBertForSequenceClassification, PADBertModel, PartitionConfig, partition
+from padnet_hf import PADBertForSequenceClassification, PADBertModel, PADNetError, PartitionConfig, partition
 from padnet_hf.method.layer import pad_weights
 from padnet_hf.training.calibration import CalibrationBatches
 from tests.cli.samples import LABELS, PAD_CLASSES, REVIEWS, Padnet, files_of, save_processing
@@ -138,6 +138,22 @@ def test_a_size_decides_the_ratio(padnet: Padnet, dynamic_folders: dict, family:
     size = round((dynamic_folders[family] / "model.safetensors").stat().st_size * 0.8)
     padnet("partition", dynamic_folders[family], tmp_path, "--criterion", "random", "--target-size", size)
     assert 0.9 * size < (tmp_path / "model.safetensors").stat().st_size <= size
+
+
+@pytest.mark.parametrize("options", [(), ("--granularity", "unit", "--static-values", "none")])
+def test_every_copy_may_keep_elements_or_neurons_of_its_own(
+    padnet: Padnet, dynamic_folders: dict, tmp_path: Path, options: tuple[str, ...]
+) -> None:
+    target = tmp_path / "own"
+    padnet("partition", dynamic_folders["bert"], target, "--criterion", "magnitude", "--masks", "per_copy", *options)
+    model = PADBertForSequenceClassification.from_pretrained(target)
+    weights = [weight for weight in pad_weights(model).values() if not weight.is_fully_dynamic]
+    assert weights
+    assert all(weight.leaves_out if options else weight.has_own_masks for weight in weights)
+    words = ", other ones in every copy" + (", the rest left out" if options else "")
+    assert f"by {'unit' if options else 'element'}{words} (criterion magnitude" in padnet("inspect", target)
+    with pytest.raises(PADNetError, match="how far apart copies are cannot be said"):
+        padnet("inspect", target, "--relatedness")
 
 
 def test_what_is_all_static_becomes_a_stock_model(

@@ -44,6 +44,8 @@ FORMS = {
     "dynamic": None,
     "element": PartitionConfig(dynamic_ratio=0.4, criterion="magnitude"),
     "unit": PartitionConfig(dynamic_ratio=0.4, criterion="magnitude", granularity="unit"),
+    "per copy": PartitionConfig(dynamic_ratio=0.4, criterion="magnitude", masks="per_copy"),
+    "left out": PartitionConfig(criterion="magnitude", granularity="unit", masks="per_copy", static_values="none"),
     "static": PartitionConfig(dynamic_ratio=0),
 }
 

@@ -73,13 +73,15 @@ def shard(script: ModuleType) -> None:
     script.build_trainer = checked
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [*KINDS, "own masks"])
 def test_sharded_training_equals_copied_training_and_loads_in_one_process(
     kind: str, runs: dict[str, Script], tmp_path: Path
 ) -> None:
+    masks = ("--masks", "per_copy") if kind == "own masks" else ()
+    kind = "element" if kind == "own masks" else kind
     training, copied, sharded = runs[kind], tmp_path / "copied", tmp_path / "out"
-    training.run(*TWO, "--output_dir", str(copied), processes=2)
-    training.run(*TWO, *FSDP[training.name], processes=2, change=shard)
+    training.run(*TWO, *masks, "--output_dir", str(copied), processes=2)
+    training.run(*TWO, *masks, *FSDP[training.name], processes=2, change=shard)
     assert_same(copied, sharded)
 
     models = [AUTO[training.name].from_pretrained(folder).eval() for folder in (copied, sharded)]

@@ -18,7 +18,7 @@ from tests.transformers_versions import needs_parallel_styles
 
 pytestmark = [pytest.mark.slow, needs_parallel_styles]
 
-PARTITIONED = ["dynamic", "element", "unit"]
+PARTITIONED = ["dynamic", "element", "unit", "per copy", "left out"]
 
 
 @pytest.mark.parametrize("form", sharded.FORMS)

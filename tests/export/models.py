@@ -19,6 +19,12 @@ FORMS = {
     "unit": PartitionConfig(dynamic_ratio=0.3, criterion="random", granularity="unit"),
 }
 CASES = [f"{family}-{form}" for family in ("bert", "resnet") for form in FORMS]
+FORMS |= {
+    "own": PartitionConfig(dynamic_ratio=0.3, criterion="random", masks="per_copy"),
+    "smaller": PartitionConfig(criterion="random", granularity="unit", masks="per_copy", static_values="none"),
+}
+OWN = ["bert-own", "bert-smaller", "resnet-own"]
+"""Masks of each copy, by element, and by unit with the others left out."""
 
 BERT = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2, "vocab_size": 90}
 RESNET = {"embedding_size": 16, "hidden_sizes": [32], "depths": [1], "layer_type": "basic", "image_size": 40}

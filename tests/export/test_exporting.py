@@ -16,7 +16,7 @@ from padnet_hf.export.onnx_file import OnnxRunner
 from padnet_hf.export.program import random_inputs
 from tests.cli.samples import SPECIAL
 from tests.export.conftest import Exported
-from tests.export.models import CASES, small
+from tests.export.models import CASES, OWN, small
 from tests.models.samples import small_dense
 
 PATHS = (str(Path(exporting.__file__).parents[2]).encode(), str(Path(torch.__file__).parents[1]).encode())
@@ -38,7 +38,7 @@ def test_onnxruntime_gives_the_models_logits_for_other_batches_and_lengths(expor
 
 @pytest.mark.slow
 @pytest.mark.parametrize("quantize", [None, "int8"])
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", [*CASES, *OWN])
 def test_every_form_is_right_in_onnxruntime(case: str, quantize: str | None, tmp_path: Path) -> None:
     model = small(case)
     export_model(model, tmp_path, quantize=quantize)

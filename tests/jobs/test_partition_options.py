@@ -48,6 +48,13 @@ def test_stated_defaults_are_recorded_like_defaults() -> None:
     assert partition_options(None) == {}
 
 
+def test_masks_of_each_copy_and_units_left_out_are_asked_for() -> None:
+    asked = Options(use_pad=True, masks="per_copy", granularity="unit", imp_static_values="none")
+    assert partition_config(asked, 1).masks == "per_copy"
+    assert partition_options(partition_config(asked, 1))["masks"] == "per_copy"
+    assert partition_options(partition_config(Options(use_pad=True), 1))["masks"] == "shared"
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -59,6 +66,8 @@ def test_stated_defaults_are_recorded_like_defaults() -> None:
         ({"partition_when": "after"}, "--partition_when after has no effect on a static network: add --use_pad$"),
         ({"use_pad": True, "recovery_steps": 3}, "--recovery_steps 3 has no effect: add --partition_when after$"),
         ({"use_pad": True, "partition_when": "after", "recovery_steps": -1}, "is -1, but must be at least 0"),
+        ({"masks": "per_copy"}, "--masks per_copy has no effect on a static network: add --use_pad$"),
+        ({"use_pad": True, "masks": "per_copy", "granularity": "unit"}, "static_values='none'"),
     ],
 )
 def test_combinations_and_values_that_are_refused(options: dict, message: str) -> None:

@@ -10,7 +10,7 @@ from padnet_hf.method.conversion import partitioned_state
 from padnet_hf.method.layer import pad_weights
 from padnet_hf.method.weight import PADWeight
 
-FORMS = ("fully dynamic", "element", "unit", "static by element", "static by unit", "mixed")
+FORMS = ("fully dynamic", "element", "unit", "static by element", "static by unit", "mixed", "per copy", "left out")
 
 
 INNER = 24
@@ -34,11 +34,11 @@ def make_experts(
     """Experts with random values, different copies, and scale factors other than one.
 
     "mixed" is an element partition that left one weight all static, one all dynamic (if there are biases), and the
-    others in part.
+    others in part. "per copy" has a mask for every copy, by element, and "left out" by unit.
     """
     experts = PADExperts(4, 8, INNER, activation, implementation=implementation, **options).to(dtype)
     generator = torch.Generator().manual_seed(0)
-    granularity = "unit" if "unit" in form else "element"
+    granularity = "unit" if "unit" in form or form == "left out" else "element"
     share = {"fully dynamic": 1.0, "element": 0.4, "unit": 0.4, "mixed": 0.4}.get(form, 0.0)
     units = torch.randperm(INNER, generator=generator) < 8
     for name, weight in pad_weights(experts).items():
@@ -46,6 +46,12 @@ def make_experts(
         mask = torch.rand(weight.num_candidates(granularity), generator=generator) < share
         if form == "unit":
             mask = units if weight.layout.unit_dim is not None else torch.tensor([True])
+        if form == "per copy":
+            drawn = torch.rand(4, weight.shape.numel(), generator=generator)
+            mask = drawn.argsort().argsort() < 0.5 * drawn.shape[1]
+        if form == "left out":
+            mask = torch.rand(4, INNER, generator=generator).argsort().argsort() < 8
+            mask = mask if weight.layout.unit_dim is not None else torch.ones(4, 1, dtype=torch.bool)
         if form == "mixed" and not name.startswith("down"):
             mask = torch.full_like(mask, name.endswith("bias"))
         weight.become(partitioned_state(weight, mask, granularity), granularity)
@@ -66,8 +72,8 @@ def make_routing(
 
 
 def dense_by_formula(weight: PADWeight) -> Tensor:
-    """lambda_d * M * Theta_dynamic + lambda_s * (1 - M) * Theta_static, (E, *shape)."""
-    if weight.is_fully_dynamic:
+    """lambda_d * M * Theta_dynamic + lambda_s * (1 - M) * Theta_static, (E, *shape); smaller with units left out."""
+    if weight.static is None:
         return weight.dynamic
     if weight.is_static:
         return torch.stack([weight.static] * weight.num_copies)
@@ -78,10 +84,11 @@ def dense_by_formula(weight: PADWeight) -> Tensor:
         mask = mask.expand(weight.shape).flatten()
     scale = 2 * torch.sigmoid(weight.phi)
     copies = []
-    for values in weight.dynamic:
+    for number, values in enumerate(weight.dynamic):
         copy = torch.zeros(weight.shape.numel(), dtype=values.dtype)
-        copy[mask] = scale * values.flatten()
-        copy[~mask] = (2 - scale) * weight.static.flatten()
+        own = mask[number] if weight.has_own_masks else mask
+        copy[own] = scale * values.flatten()
+        copy[~own] = (2 - scale) * (weight.static[~own] if weight.has_own_masks else weight.static.flatten())
         copies.append(copy.view(weight.shape))
     return torch.stack(copies)
 

@@ -19,7 +19,10 @@ from padnet_hf.method.layer import pad_weights
 from padnet_hf.method.packing import pack_mask
 from padnet_hf.method.weight import PADWeight
 
-FORMS = ("fully dynamic", "element", "unit", "static", "dynamic weight, static bias", "static weight, dynamic bias")
+FORMS = (
+    "fully dynamic", "element", "unit", "per copy",
+    "static", "dynamic weight, static bias", "static weight, dynamic bias",
+)  # fmt: skip
 
 SHAPES: dict[str, dict[str, Any]] = {
     "1x1": {"kernel_size": 1},
@@ -66,6 +69,8 @@ def ways_for(form: str) -> list[str]:
     """The ways in which a layer of this form can differ from the others."""
     if form.startswith("static"):
         return ["as chosen"]
+    if form == "per copy":  # built, they are as fully dynamic ones
+        return ["as chosen", "outputs mixed", "one sample after the other", "for a compiler, kernels mixed"]
     unlike = {"unit": "-", "element": "outputs mixed"}.get(form, "static channels")
     return [way for way in WAYS if not way.startswith(unlike) and (form == "unit" or "static channels" not in way)]
 
@@ -97,6 +102,9 @@ def make_conv(
     for name, weight in pad_weights(conv).items():
         share = {"fully dynamic": 1.0, "element": 0.4, "static": 0.0}.get(form, float(f"dynamic {name}" in form))
         mask = torch.rand(weight.num_candidates(granularity), generator=generator) < share
+        if form == "per copy":
+            drawn = torch.rand(weight.num_copies, weight.shape.numel(), generator=generator)
+            mask = drawn.argsort().argsort() < max(drawn.shape[1] // 2, 1)
         weight.become(partitioned_state(weight, units if form == "unit" else mask, granularity), granularity)
         if weight.phi is not None:
             nn.init.constant_(weight.phi, torch.randn((), generator=generator).item())
@@ -119,10 +127,19 @@ def element_mask(weight: PADWeight) -> list[bool]:
 
 
 def mixed_by_formula(weight: PADWeight, shares: Tensor) -> list[Tensor]:
-    """lambda_d * M * sum_k pi_k Theta_k + lambda_s * (1 - M) * Theta_static for each row of shares (B, E)."""
+    """lambda_d * M * sum_k pi_k Theta_k + lambda_s * (1 - M) * Theta_static for each row of shares (B, E).
+
+    With masks of their own sum_k pi_k (lambda_d * M_k * Theta_k + lambda_s * (1 - M_k) * Theta_static).
+    """
     one = shares.new_ones(())
     scale_dynamic = one if weight.phi is None else 2 / (1 + torch.exp(-weight.phi))
     scale_static = one if weight.phi is None else 2 - scale_dynamic
+    if weight.has_own_masks:
+        whole = []
+        for values, mask in zip(weight.dynamic, weight.mask().tolist(), strict=True):
+            pairs, own = zip(mask, weight.static, strict=True), iter(values)
+            whole.append(torch.stack([scale_dynamic * next(own) if m else scale_static * one for m, one in pairs]))
+        return [sum(pi * copy.view(weight.shape) for pi, copy in zip(row, whole, strict=True)) for row in shares]
     kernels = []
     for share in shares:
         dynamic = [] if weight.dynamic is None else weight.dynamic.flatten(1).unbind(1)

@@ -14,6 +14,7 @@ from tests.layers.reference_conv import assert_same, make_conv, make_inputs
 from tests.layers.reference_conv import run as run_conv
 
 FORMS = [pytest.param("fully dynamic", marks=pytest.mark.slow), "element", pytest.param("unit", marks=pytest.mark.slow)]
+OWN = [*FORMS, "per copy"]
 
 
 @pytest.fixture(autouse=True)
@@ -32,7 +33,7 @@ def compiled(module: nn.Module) -> tuple[Callable[..., Tensor], list[int]]:
     return torch.compile(module, fullgraph=True, dynamic=True, backend=backend), graphs
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", [*OWN, pytest.param("left out", marks=pytest.mark.slow)])
 def test_experts_are_one_graph_with_the_same_values_and_gradients(form: str) -> None:
     experts = make_experts(form)
     fast, graphs = compiled(experts)
@@ -50,7 +51,7 @@ def test_experts_are_one_graph_with_the_same_values_and_gradients(form: str) -> 
     assert len(graphs) == 1
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", OWN)
 def test_dynamic_convolutions_are_one_graph_with_the_same_values_and_gradients(form: str) -> None:
     conv = make_conv(form, kernel_size=3, padding=1)
     fast, graphs = compiled(conv)

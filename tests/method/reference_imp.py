@@ -46,15 +46,17 @@ def reference_masks(
     config: PartitionConfig,
     static: dict[str, Tensor] | None = None,
 ) -> dict[str, Tensor]:
-    """Mask (*shape) over the elements of every PADWeight of a fully dynamic model, by the weight's name.
+    """Mask over the elements of every PADWeight of a fully dynamic model, by the weight's name.
 
-    static: its static values; the means without.
+    (*shape), or (E, *shape) where each copy has its own. static: its static values; the means without.
     """
     model = copy.deepcopy(model).eval()
     theta = {name: weight.dynamic.detach().clone() for name, weight in pad_weights(model).items()}
     static = static or {name: values.mean(dim=0) for name, values in theta.items()}
     groups = _groups(list(theta), config.granularity)
-    masks = [torch.ones(_num_candidates(group, theta, config.granularity), dtype=torch.float64) for group in groups]
+    of_copies = (len(next(iter(theta.values()))),) if config.masks == "per_copy" else ()
+    sizes = [_num_candidates(group, theta, config.granularity) for group in groups]
+    masks = [torch.ones(*of_copies, size, dtype=torch.float64) for size in sizes]
     for number in range(1, config.num_rounds + 1):
         relaxed = [mask.clone().requires_grad_() for mask in masks]
         expanded = dict.fromkeys(theta, torch.ones((), dtype=torch.float64))
@@ -65,13 +67,13 @@ def reference_masks(
             kept = (1 - mask.detach()) * static[name] if config.static_branch == "keep" else 0
             parameters[f"{name}.dynamic"] = mask * theta[name] + kept
         if config.criterion == "fisher":
-            scores = _fisher(model, batches, parameters, theta, static, groups, config.granularity)
+            scores = _fisher(model, batches, parameters, theta, static, groups, config)
         else:
             loss = sum(torch.func.functional_call(model, parameters, kwargs=batch)["loss"] for batch in batches)
             scores = [gradient.abs() for gradient in torch.autograd.grad(loss, relaxed)]
         kappa, progress = config.dynamic_ratio, number / config.num_rounds
         share = kappa**progress if config.schedule == "exponential" else 1 - progress + progress * kappa
-        masks = _select(scores, masks, share, config)
+        masks = _select_own(scores, masks, share, config) if of_copies else _select(scores, masks, share, config)
     final = {}
     for group, mask in zip(groups, masks, strict=True):
         final |= {name: _expand(mask, name, theta, config.granularity) for name in group}
@@ -85,27 +87,28 @@ def _fisher(
     theta: dict[str, Tensor],
     static: dict[str, Tensor],
     groups: list[list[str]],
-    granularity: str,
+    config: PartitionConfig,
 ) -> list[Tensor]:
-    """sum over batches, copies and a candidate's elements of (dL/dTheta)^2 (Theta - static)^2."""
+    """sum over batches, a candidate's elements and copies with one mask of (dL/dTheta)^2 (Theta - static)^2."""
     shown = {name: value.detach().requires_grad_() for name, value in parameters.items()}
-    totals = {name: torch.zeros_like(values[0]) for name, values in theta.items()}
+    totals = {name: torch.zeros_like(values) for name, values in theta.items()}
     for batch in batches:
         loss = torch.func.functional_call(model, shown, kwargs=batch)["loss"]
         gradients = dict(
             zip(theta, torch.autograd.grad(loss, [shown[f"{name}.dynamic"] for name in theta]), strict=True)
         )
         for name, values in theta.items():
-            totals[name] += (gradients[name] * (values - static[name])).square().sum(dim=0)
-    if granularity == "element":
-        return [totals[name].flatten() for (name,) in groups]
-    return [
-        sum(
-            totals[name].movedim(_unit_dim(name), 0).flatten(1).sum(1) if totals[name].dim() > 1 else totals[name]
-            for name in group
-        )
-        for group in groups
-    ]
+            totals[name] += (gradients[name] * (values - static[name])).square()
+    if config.granularity == "element":
+        found = [totals[name].flatten(1) for (name,) in groups]
+    else:
+        by_unit = {
+            name: total.movedim(1 + max(_unit_dim(name), 0), 1).flatten(2)
+            for name, total in totals.items()
+            if total.dim() > 2
+        }
+        found = [sum(by_unit[name].sum(2) if name in by_unit else totals[name] for name in group) for group in groups]
+    return found if config.masks == "per_copy" else [scores.sum(dim=0) for scores in found]
 
 
 def _groups(names: list[str], granularity: str) -> list[list[str]]:
@@ -126,6 +129,8 @@ def _num_candidates(group: list[str], theta: dict[str, Tensor], granularity: str
 
 def _expand(mask: Tensor, name: str, theta: dict[str, Tensor], granularity: str) -> Tensor:
     shape = theta[name].shape[1:]
+    if mask.dim() == 2:
+        return torch.stack([_expand(own, name, theta, granularity) for own in mask])
     if granularity == "element":
         return mask.view(shape)
     return mask.view([-1 if dim == _unit_dim(name) else 1 for dim in range(len(shape))]).expand(shape)
@@ -154,4 +159,30 @@ def _select(scores: list[Tensor], masks: list[Tensor], share: float, config: Par
                 keys.append((-total if block else -float("inf"), group, block))  # every layer keeps its best block
         for _, group, block in sorted(keys)[:count]:
             selected[group][ranked[group][8 * block : 8 * block + 8]] = 1
+    return selected
+
+
+def _select_own(scores: list[Tensor], masks: list[Tensor], share: float, config: PartitionConfig) -> list[Tensor]:
+    """Of each copy's candidates still dynamic those with the highest scores of its own, as many of every copy.
+
+    The counts are those for which `_select` decides by the sum over copies of their best, their second best scores...
+    """
+    ranked = []
+    for score, mask in zip(scores, masks, strict=True):
+        pairs = zip(score, mask, strict=True)
+        ranked.append(
+            [sorted(own.nonzero().flatten().tolist(), key=lambda i, s=s: (-s[i].item(), i)) for s, own in pairs]
+        )
+    sums, running = [], []
+    for score, orders in zip(scores, ranked, strict=True):
+        sums.append(torch.zeros(score.shape[1], dtype=torch.float64))
+        running.append(torch.zeros(score.shape[1]))
+        for place in range(len(orders[0])):
+            sums[-1][place] = sum(score[copy][order[place]].item() for copy, order in enumerate(orders))
+            running[-1][place] = 1
+    counts = [int(chosen.sum()) for chosen in _select(sums, running, share, config)]
+    selected = [torch.zeros_like(mask) for mask in masks]
+    for chosen, orders, count in zip(selected, ranked, counts, strict=True):
+        for own, order in zip(chosen, orders, strict=True):
+            own[order[:count]] = 1
     return selected

@@ -307,14 +307,22 @@ def test_a_registered_criterion_chooses(monkeypatch: pytest.MonkeyPatch) -> None
 # Several processes
 
 
+_KINDS: dict[str, dict[str, Any]] = {
+    "element": {"static_values": "mean"},
+    "unit": {"granularity": "unit", "static_values": "mean"},
+    "masks of each copy": {"masks": "per_copy", "static_values": "mean"},
+    "units left out": {"masks": "per_copy", "granularity": "unit", "static_values": "none"},
+}
+
+
 def _partition_on_rank(rank: int, folder: str) -> None:
     torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
     try:
         results = {}
-        for granularity in ("element", "unit"):
+        for name, fields in _KINDS.items():
             model = ToyModel()
-            record = _partition(model, toy_batches(4)[rank::2], granularity=granularity, static_values="mean").record
-            results[granularity] = (model.state_dict(), record)
+            record = _partition(model, toy_batches(4)[rank::2], **fields).record
+            results[name] = (model.state_dict(), record)
         torch.save(results, Path(folder) / f"rank{rank}.pt")
     finally:
         torch.distributed.destroy_process_group()
@@ -324,12 +332,12 @@ def _partition_on_rank(rank: int, folder: str) -> None:
 def test_two_processes_choose_what_one_does(tmp_path: Path) -> None:
     torch.multiprocessing.spawn(_partition_on_rank, (str(tmp_path),), nprocs=2)
     ranks = [torch.load(tmp_path / f"rank{rank}.pt") for rank in range(2)]
-    for granularity in ("element", "unit"):
+    for name, fields in _KINDS.items():
         model, half = ToyModel(), ToyModel()
-        record = _partition(model, toy_batches(4), granularity=granularity, static_values="mean").record
+        record = _partition(model, toy_batches(4), **fields).record
         for results in ranks:
-            state, its_record = results[granularity]
+            state, its_record = results[name]
             assert _same(state, _state(model))
             assert its_record == record
-        halved = _partition(half, toy_batches(4)[::2], granularity=granularity).record
+        halved = _partition(half, toy_batches(4)[::2], **fields).record
         assert halved["mask_hash"] != record["mask_hash"]  # one rank by itself would have chosen differently

@@ -5,6 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from padnet_hf.errors import PADNetError
 from padnet_hf.method.layout import Form, Layout
 
 
@@ -23,9 +24,18 @@ def _layouts(draw: st.DrawFn) -> Layout:
 def test_a_form_is_found_again_from_its_shapes(data: st.DataObject) -> None:
     layout = data.draw(_layouts())
     granularity = data.draw(st.sampled_from(["element", "unit"]))
-    form = Form(data.draw(st.integers(0, layout.num_candidates(granularity))), granularity)
+    masks = data.draw(st.sampled_from(["shared", "per_copy"]))
+    total = layout.num_candidates(granularity)
+    has_channels = layout.unit_dim is not None and layout.ordered
+    if masks == "per_copy" and granularity == "unit" and has_channels:
+        with pytest.raises(PADNetError, match="a channel cannot be left out"):
+            layout.shapes(Form(total, granularity, masks))
+        return
+    form = Form(data.draw(st.integers(int(masks == "per_copy" and granularity == "unit"), total)), granularity, masks)
     shapes = layout.shapes(form)
-    assert layout.form_of(shapes, granularity) == form
+    assert layout.form_of(shapes, granularity) == (
+        form._replace(masks="shared") if form.num_dynamic in (0, total) else form
+    )
     other = layout.form_of(shapes, "unit" if granularity == "element" else "element")
     assert layout.shapes(other) == shapes
 
@@ -42,6 +52,9 @@ def test_a_form_is_found_again_from_its_shapes(data: st.DataObject) -> None:
         {"dynamic": (3, 10), "static": (14,), "mask_bits": (3,)},
         {"dynamic": (3, 2, 4), "static": (4, 4), "phi": (1,), "mask_bits": (3,)},
         {"dynamic": (3, 7, 4), "static": (-1, 4), "phi": (1,), "mask_bits": (1,)},
+        {"dynamic": (3, 10), "static": (24,), "phi": (1,), "mask_bits": (3,)},
+        {"dynamic": (3, 10), "static": (14,), "phi": (1,), "mask_bits": (3, 3)},
+        {"dynamic": (3, 2, 4)},
     ],
 )
 def test_shapes_that_no_form_has_give_none(shapes: dict[str, tuple[int, ...]]) -> None:

@@ -24,6 +24,14 @@ OTHERS = {
 }
 
 
+KINDS = {
+    "element": {},
+    "unit": {"granularity": "unit"},
+    "masks of each copy": {"masks": "per_copy"},
+    "neurons left out": {"granularity": "unit", "masks": "per_copy", "static_values": "none"},
+}
+
+
 def masks(model: torch.nn.Module) -> dict[str, list[bool]]:
     return {name: weight.mask().tolist() for name, weight in pad_weights(model).items()}
 
@@ -59,14 +67,14 @@ def test_a_record_without_a_field_is_compared_by_the_others(make_trainer: Make) 
         make_trainer(model, callbacks=[imp(dynamic_ratio=0.4)])
 
 
-@pytest.mark.parametrize("granularity", ["element", "unit"])
-def test_resuming_takes_the_partition_of_the_checkpoint(make_trainer: Make, granularity: str, tmp_path: Path) -> None:
-    make_trainer(small_bert(), callbacks=[imp(granularity=granularity)], save_steps=1).train()
+@pytest.mark.parametrize("kind", KINDS)
+def test_resuming_takes_the_partition_of_the_checkpoint(make_trainer: Make, kind: str, tmp_path: Path) -> None:
+    make_trainer(small_bert(), callbacks=[imp(**KINDS[kind])], save_steps=1).train()
     checkpoint = tmp_path / "out" / "checkpoint-1"
     straight = AutoModelForSequenceClassification.from_pretrained(tmp_path / "out" / "checkpoint-2")
 
     resumed = small_bert()
-    trainer = make_trainer(resumed, callbacks=[imp(rows=9, granularity=granularity)])
+    trainer = make_trainer(resumed, callbacks=[imp(rows=9, **KINDS[kind])])
     saved = json.loads((checkpoint / "config.json").read_text())
     assert resumed.config.partition["mask_hash"] != saved["partition"]["mask_hash"]
     trainer.train(resume_from_checkpoint=str(checkpoint))
@@ -131,9 +139,10 @@ def test_the_stock_trainer_takes_the_masks_of_the_checkpoint_too(make_trainer: M
     [
         (
             {"dynamic_ratio": 0.3},
-            r"is 0\.500 dynamic \(granularity 'element'\), but asked for is 0\.300 \(",
+            r"is 0\.500 dynamic \(granularity 'element', masks 'shared'\), but asked for is 0\.300 \(",
         ),
-        ({"granularity": "unit"}, r"\(granularity 'element'\), but asked for is 0\.5\d\d \('unit'\)"),
+        ({"granularity": "unit"}, r"\(granularity 'element', .*\), but asked for is 0\.5\d\d \('unit', 'shared'\)"),
+        ({"masks": "per_copy"}, r"masks 'shared'\), but asked for is 0\.500 \('element', 'per_copy'\)"),
     ],
 )
 def test_the_stock_trainer_refuses_a_checkpoint_of_another_partition(

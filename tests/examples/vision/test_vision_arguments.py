@@ -56,6 +56,15 @@ def test_options_of_experts_are_for_vision_transformers_and_those_of_kernels_are
         layer_fields(pad, PADViTConfig)
 
 
+def test_channels_cannot_be_left_out_but_neurons_can() -> None:
+    *_, pad, _ = request("--use_pad --granularity unit --masks per_copy --imp_static_values none")
+    assert layer_fields(pad, PADViTConfig)["num_experts"] == 8
+    with pytest.raises(
+        PADNetError, match="'resnet' model are output channels, and what follows a convolution needs all"
+    ):
+        layer_fields(pad, PADResNetConfig)
+
+
 def test_a_shape_is_for_a_new_network() -> None:
     model, *_ = request("--hidden_sizes 8 16 --depths 1 1 --stem_pool True")
     shape = shape_options(model)
