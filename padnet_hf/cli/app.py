@@ -297,7 +297,9 @@ def export_command(
         str | None,
         typer.Option(
             "--target",
-            help="Of a language model: granitemoeshared, qwen2_moe or qwen3_next (the family's default).",
+            help="Of a language model: granitemoeshared, qwen2_moe, qwen3_next, or a mixture's own, mixtral, olmoe or "
+            "qwen3_moe, if neurons were left out (the family's default).",
+            show_default=False,
         ),
     ] = None,
     opset: Annotated[int, typer.Option(help="Version of ONNX's operators, 18 to 23.")] = 21,

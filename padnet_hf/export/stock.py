@@ -17,6 +17,7 @@ from padnet_hf.export.stock_targets import StockTarget, target_for
 from padnet_hf.hub.access import repository_name
 from padnet_hf.hub.model_card import CARD
 from padnet_hf.hub.whole_files import check_new, filled_whole, write_text
+from padnet_hf.method.layer import pad_weights
 from padnet_hf.models.building import without_values
 from padnet_hf.models.pad_model import PADModelMixin
 
@@ -76,7 +77,8 @@ def to_stock(model: PADModelMixin, target: str | None = None) -> PreTrainedModel
 
     Args:
         model: of a decoder family, with a language model's head.
-        target: "granitemoeshared", "qwen2_moe" or "qwen3_next"; the default of the family if not given.
+        target: "granitemoeshared", "qwen2_moe" or "qwen3_next", or a trained mixture's own, "mixtral", "olmoe" or
+            "qwen3_moe", for experts of which neurons were left out; the default of the family if not given.
 
     Raises PADNetError if the model has no such form, or the target cannot hold it.
     """
@@ -106,7 +108,8 @@ def _target(model: PADModelMixin, name: str | None) -> StockTarget:
             f"{type(model).__name__} is no language model with its head (...ForCausalLM), which alone have stock "
             "architectures."
         )
-    return target_for(type(model.config).dense_class.model_type, name)
+    leaves_out = any(weight.leaves_out for weight in pad_weights(model).values())
+    return target_for(type(model.config).dense_class.model_type, name, leaves_out=leaves_out)
 
 
 def export_stock(

@@ -73,7 +73,7 @@ def parts_of_layer(name: str, router: Tensor, experts: PADExperts) -> Parts:
         raise PADNetError(f"{name} {what}, but the experts of stock language models have gates and no biases.")
     _check_units(name, up, down)
     router = router.detach()
-    if up.is_fully_dynamic:
+    if up.is_fully_dynamic or up.leaves_out:
         return Parts(router, up.dynamic.detach(), down.dynamic.detach(), None, None, None)
     if up.is_static:
         raise PADNetError(
@@ -86,11 +86,6 @@ def parts_of_layer(name: str, router: Tensor, experts: PADExperts) -> Parts:
 
 
 def _check_units(name: str, *weights: PADWeight) -> None:
-    if any(weight.leaves_out for weight in weights):
-        raise PADNetError(
-            f"{name} has experts of which neurons were left out (masks 'per_copy'), and no stock checkpoint is made of "
-            "such ones yet: partition by unit with masks 'shared' (--granularity unit), or write the fully dynamic one."
-        )
     granularity: Granularity = weights[0].granularity
     if granularity == "element" and any(weight.phi is not None for weight in weights):
         raise PADNetError(

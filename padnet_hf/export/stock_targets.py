@@ -13,10 +13,13 @@ from torch import Tensor
 from transformers import (
     GraniteMoeSharedConfig,
     GraniteMoeSharedForCausalLM,
+    MixtralForCausalLM,
+    OlmoeForCausalLM,
     PreTrainedConfig,
     PreTrainedModel,
     Qwen2MoeConfig,
     Qwen2MoeForCausalLM,
+    Qwen3MoeForCausalLM,
     Qwen3NextConfig,
     Qwen3NextForCausalLM,
 )
@@ -213,6 +216,59 @@ class Qwen3Next(_GatedSharedExpert):
         return tensor
 
 
+class _Itself(StockTarget):
+    """A trained mixture whose experts have no shared part: its own architecture, with experts of another width."""
+
+    has_dense_layers = True
+
+    def check(self, config: PreTrainedConfig, parts: Mapping[int, Parts]) -> None:
+        if next(iter(parts.values())).shared_down is not None:
+            raise PADNetError(
+                f"{self.name} cannot hold this model, whose experts have a static part in common: choose another "
+                "target, if its family has one, leave units out instead (static_values 'none', masks 'per_copy'), or "
+                "take to_dense(), which gives the stock mixture with all experts in full."
+            )
+
+    def config(self, config: PreTrainedConfig, parts: Mapping[int, Parts]) -> PreTrainedConfig:
+        dense, (width, _) = config.to_dense(), next(iter(parts.values())).sizes
+        setattr(
+            dense, "moe_intermediate_size" if hasattr(dense, "moe_intermediate_size") else "intermediate_size", width
+        )
+        return dense
+
+    def layer(self, prefix: str, parts: Parts) -> State:
+        mlp = f"{prefix}mlp"
+        return {
+            f"{mlp}.gate.weight": parts.router,
+            f"{mlp}.experts.gate_up_proj": parts.gate_up,
+            f"{mlp}.experts.down_proj": parts.down,
+        }
+
+
+class Mixtral(_Itself):
+    """Mixtral."""
+
+    name = "mixtral"
+    model_class = MixtralForCausalLM
+    families = ("mixtral",)
+
+
+class Olmoe(_Itself):
+    """OLMoE."""
+
+    name = "olmoe"
+    model_class = OlmoeForCausalLM
+    families = ("olmoe",)
+
+
+class Qwen3Moe(_Itself):
+    """Qwen3-MoE."""
+
+    name = "qwen3_moe"
+    model_class = Qwen3MoeForCausalLM
+    families = ("qwen3_moe",)
+
+
 def _head_dim(config: PreTrainedConfig) -> int:
     return getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
 
@@ -230,12 +286,16 @@ def _shared_fields(config: PreTrainedConfig, parts: Mapping[int, Parts]) -> dict
     }
 
 
-TARGETS: dict[str, StockTarget] = {target.name: target() for target in (GraniteMoeShared, Qwen2Moe, Qwen3Next)}
-"""By name; the first one of a family is its default."""
+_ALL = (GraniteMoeShared, Qwen2Moe, Qwen3Next, Mixtral, Olmoe, Qwen3Moe)
+TARGETS: dict[str, StockTarget] = {target.name: target() for target in _ALL}
+"""By name; the first one of a family is its default, and where neurons are left out its own architecture."""
 
 
-def target_for(family: str, name: str | None) -> StockTarget:
-    """The architecture asked for, or the family's default. Raises PADNetError if the family has none of this name."""
+def target_for(family: str, name: str | None, *, leaves_out: bool = False) -> StockTarget:
+    """The architecture asked for, or the family's default. Raises PADNetError if the family has none of this name.
+
+    leaves_out: whether experts have fewer neurons, and nothing in common.
+    """
     able = [target.name for target in TARGETS.values() if family in target.families]
     if not able:
         known = sorted({known for target in TARGETS.values() for known in target.families})
@@ -245,4 +305,4 @@ def target_for(family: str, name: str | None) -> StockTarget:
         )
     if name is not None and name not in able:
         raise PADNetError(f"the target is {name!r}, but for {family!r} must be one of {', '.join(able)}.")
-    return TARGETS[name or able[0]]
+    return TARGETS[name or (family if leaves_out and family in able else able[0])]

@@ -14,6 +14,7 @@ from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig, PreTrainedModel
 
 from padnet_hf import PADNetError, PartitionConfig, export_stock, partition, to_stock
+from padnet_hf.method.layer import pad_weights
 from padnet_hf.models.pad_model import PADModelMixin
 from tests.models.samples import MIXTURES, set_apart, small_pad
 
@@ -108,6 +109,31 @@ def test_a_fully_dynamic_model_needs_no_shared_expert(dense: str) -> None:
     torch.testing.assert_close(logits(stock, tokens(model)), logits(model, tokens(model)), rtol=0, atol=1e-5)
 
 
+LEFT_OUT = {"mixtral": "mixtral", "olmoe": "olmoe", "qwen3_moe": "qwen3_moe", "llama": "granitemoeshared"}
+
+
+@pytest.mark.parametrize("dense", LEFT_OUT)
+@pytest.mark.parametrize("sums_to_one", [False, True])
+def test_experts_of_which_neurons_were_left_out_are_smaller_experts(
+    dense: str, sums_to_one: bool, tmp_path: Path
+) -> None:
+    fields = {"norm_topk_prob": sums_to_one} if dense in ("olmoe", "qwen3_moe") else {}
+    fields |= {"attention_bias": True} if dense == "olmoe" else {}
+    model = set_apart(model_of(dense, None, **fields))
+    config = PartitionConfig.for_model(
+        model, granularity="unit", masks="per_copy", static_values="none", criterion="magnitude"
+    )
+    partition(model, None, config, progress=False)
+    report = export_stock(model, tmp_path / "stock")
+    assert report.target == LEFT_OUT[dense]
+    assert report.max_difference <= 1e-5
+    stock = AutoModelForCausalLM.from_pretrained(tmp_path / "stock")
+    of_experts = {p.shape for name, p in stock.named_parameters() if name.endswith("experts.down_proj")}
+    width = pad_weights(model)[next(name for name in pad_weights(model) if name.endswith("down_proj"))].dynamic.shape
+    assert of_experts == {width}
+    torch.testing.assert_close(logits(stock, tokens(model)), logits(model, tokens(model)), rtol=0, atol=1e-5)
+
+
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_half_precision_stays_and_is_close(dtype: torch.dtype, tmp_path: Path) -> None:
     model = model_of("llama").to(dtype)
@@ -181,7 +207,8 @@ REFUSED = [
         None,
         r"gates that do not sum to one .*to_dense\(\) gives a stock",
     ),
-    ("olmoe", "unit", {}, None, r"no stock architecture is known for models of type 'olmoe'.*to_dense\(\)"),
+    ("olmoe", "unit", {}, None, r"olmoe cannot hold this model, whose experts have a static part.*to_dense\(\)"),
+    ("mixtral", "unit", {}, "mixtral", "mixtral cannot hold this model, whose experts have a static part in common"),
     ("llama", "element", {}, None, "partitioned by element.*--granularity unit"),
     ("llama", "unit", {"mlp_bias": True}, None, "has biases, but the experts of stock language models"),
     ("llama", "unit", {"attention_bias": True}, None, "biases in its attention's output"),
