@@ -134,7 +134,7 @@ def deviations(name: str, form: Granularity | None, copied: Callable[[nn.Module]
         nn.init.normal_(weight.dynamic, std=weight.shape.numel() ** -0.25 / 2)
     found = {}
     if form:
-        config = PartitionConfig(granularity=form, num_batches=1, num_rounds=2)
+        config = PartitionConfig(granularity=form, criterion="snip", static_values="mean", num_batches=1, num_rounds=2)
         one, other = (masks_of(each, batch, config) for each in (model, copied(model)))
         found[MASKS] = (one != other).float().mean().item()
         partition(model, [batch], config, progress=False)

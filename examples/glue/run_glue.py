@@ -36,6 +36,7 @@ from padnet_hf.jobs.adapting import make_config
 from padnet_hf.jobs.closing import close
 from padnet_hf.jobs.command_line import run_command
 from padnet_hf.jobs.labels import described
+from padnet_hf.jobs.late_partition import Before, run_in_order
 from padnet_hf.jobs.lora_options import adapter_options
 from padnet_hf.jobs.networks import check_adapter
 from padnet_hf.jobs.padding import agree_on_padding
@@ -53,11 +54,21 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
 
     Raises PADNetError for any mistake in them, before anything slow is done or anything is written.
     """
-    arguments = parse(argv)
+    return run_in_order(run, parse(argv), lambda arguments: asked_of(arguments)[2])
+
+
+def asked_of(arguments: Arguments) -> tuple[PartitionConfig | None, dict[str, Any], dict[str, Any]]:
+    """The partition and the adapter that are asked for, and what run_config.json records."""
     *_, lora, pad, training = arguments
     partition = partition_config(pad, training.seed)
     adapter = adapter_options(lora, partition, training)
-    options = recorded_options(arguments, partition, adapter)
+    return partition, adapter, recorded_options(arguments, partition, adapter)
+
+
+def run(arguments: Arguments, before: Before | None = None) -> dict[str, float]:
+    """One run, and its table; `before` is the trained network that is now partitioned."""
+    partition, adapter, options = asked_of(arguments)
+    *_, pad, training = arguments
     overwrite, making = arguments[1].overwrite_output_dir, makes_model(pad, training)
     checkpoint = check_run(training, asdict(arguments[1]), options, making=making, overwrite=overwrite)
     job = prepare(arguments, partition, checkpoint, adapter)
@@ -73,11 +84,12 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
         predict=partial(predict, job),
     )
     measured = task_measures(job, metrics)
+    before = before and before._replace(metrics=task_measures(job, before.metrics))
     if making:
         task, data, columns = "text-classification", job.data.hub_name, job.data.columns
         share(job.trainer, measured, task=task, data=data, split="validation", columns=columns)
     if job.trainer.is_world_process_zero():
-        close(job.trainer.model, measured, job.folder if making else job.source, AUTO_CLASS)
+        close(job.trainer.model, measured, job.folder if making else job.source, AUTO_CLASS, before)
     return metrics
 
 

@@ -32,6 +32,7 @@ from padnet_hf import PartitionConfig
 from padnet_hf.jobs.adapting import make_config
 from padnet_hf.jobs.closing import close
 from padnet_hf.jobs.command_line import run_command
+from padnet_hf.jobs.late_partition import Before, run_in_order
 from padnet_hf.jobs.lora_options import adapter_options
 from padnet_hf.jobs.networks import check_adapter, variant_of
 from padnet_hf.jobs.partition_options import makes_model
@@ -47,11 +48,21 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
 
     Raises PADNetError for any mistake in them, before anything slow is done or anything is written.
     """
-    arguments = parse(argv)
-    model, data, lora, pad, training = arguments
+    return run_in_order(run, parse(argv), lambda arguments: asked_of(arguments)[2])
+
+
+def asked_of(arguments: Arguments) -> tuple[PartitionConfig | None, dict[str, Any], dict[str, Any]]:
+    """The partition and the adapter that are asked for, and what run_config.json records."""
+    model, _, lora, pad, training = arguments
     partition = asked_partition(model, pad, training.seed)
     adapter = adapter_options(lora, partition, training)
-    options = recorded_options(arguments, partition, adapter)
+    return partition, adapter, recorded_options(arguments, partition, adapter)
+
+
+def run(arguments: Arguments, before: Before | None = None) -> dict[str, float]:
+    """One run, and its table; `before` is the trained network that is now partitioned."""
+    partition, adapter, options = asked_of(arguments)
+    _, data, _, pad, training = arguments
     making = makes_model(pad, training)
     checkpoint = check_run(training, asdict(data), options, making=making, overwrite=data.overwrite_output_dir)
     job = prepare(arguments, partition, checkpoint, adapter)
@@ -65,13 +76,19 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
         source=job.source if job.is_as_loaded else None,
         evaluate=partial(evaluate, job),
     )
-    measured = {name.replace("_", " "): metrics[f"eval_{name}"] for name in MEASURES if f"eval_{name}" in metrics}
+    measured = measures(metrics)
+    before = before and before._replace(metrics=measures(before.metrics))
     if making:
         task, names = "text-generation", (job.name, job.name)
         share(job.trainer, measured, task=task, data=names, split="validation", columns=job.columns)
     if job.trainer.is_world_process_zero():
-        close(job.trainer.model, measured, job.folder if making else job.source, AUTO_CLASS)
+        close(job.trainer.model, measured, job.folder if making else job.source, AUTO_CLASS, before)
     return metrics
+
+
+def measures(metrics: dict[str, float]) -> dict[str, float]:
+    """What was measured on the held-out text, by name."""
+    return {name.replace("_", " "): metrics[f"eval_{name}"] for name in MEASURES if f"eval_{name}" in metrics}
 
 
 def prepare(

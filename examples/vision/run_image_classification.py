@@ -18,6 +18,7 @@ from padnet_hf import PADNetError, PartitionConfig
 from padnet_hf.jobs.closing import closing_rows, print_closing
 from padnet_hf.jobs.command_line import run_command
 from padnet_hf.jobs.labels import described
+from padnet_hf.jobs.late_partition import Before, run_in_order
 from padnet_hf.jobs.partition_options import makes_model
 from padnet_hf.jobs.run_request import check_run, roles_of
 from padnet_hf.jobs.run_steps import run_steps
@@ -48,13 +49,23 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
 
     Raises PADNetError for any mistake in them, before anything is trained or written.
     """
-    arguments = parse(argv)
+    return run_in_order(run, parse(argv), lambda arguments: asked_of(arguments)[1])
+
+
+def asked_of(arguments: Arguments) -> tuple[PartitionConfig | None, dict[str, Any]]:
+    """The partition that is asked for, and what run_config.json records."""
+    model, _, pad, training = arguments
+    partition = asked_partition(model, pad, training.seed)
+    return partition, recorded_options(arguments, partition)
+
+
+def run(arguments: Arguments, before: Before | None = None) -> dict[str, float]:
+    """One run, and its table; `before` is the trained network that is now partitioned."""
+    partition, options = asked_of(arguments)
     _, data, pad, training = arguments
-    partition = asked_partition(arguments[0], pad, training.seed)
-    options = recorded_options(arguments, partition)
     making = makes_model(pad, training)
     checkpoint = check_run(training, asdict(data), options, making=making, overwrite=data.overwrite_output_dir)
-    job = prepare(arguments, partition, checkpoint)
+    job = prepare(arguments, partition, checkpoint, is_late=before is not None)
     metrics = run_steps(
         job.trainer,
         options,
@@ -64,17 +75,28 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
         evaluate=partial(evaluate, job),
         predict=partial(predict, job),
     )
-    measured = {"accuracy": metrics["eval_accuracy"]} if "eval_accuracy" in metrics else {}
+    measured = measures(metrics)
+    before = before and before._replace(metrics=measures(before.metrics))
     if making:
         task, data = "image-classification", (job.name, job.name)
         share(job.trainer, measured, task=task, data=data, split="validation", columns=job.columns)
     if job.trainer.is_world_process_zero():
-        close(job, measured, job.folder if making else job.source)
+        close(job, measured, job.folder if making else job.source, before)
     return metrics
 
 
-def prepare(arguments: Arguments, partition: PartitionConfig | None, checkpoint: str | None) -> Job:
-    """Images, model and trainer; with `partition` the model is partitioned when this returns."""
+def measures(metrics: dict[str, float]) -> dict[str, float]:
+    """What was measured on the validation images, by name."""
+    return {"accuracy": metrics["eval_accuracy"]} if "eval_accuracy" in metrics else {}
+
+
+def prepare(
+    arguments: Arguments, partition: PartitionConfig | None, checkpoint: str | None, *, is_late: bool = False
+) -> Job:
+    """Images, model and trainer; with `partition` the model is partitioned when this returns.
+
+    After a late partition (`is_late`) the temperature stays where the training has brought it.
+    """
     model_arguments, data_arguments, pad, training = arguments
     roles = roles_of(training)
     if partition is not None and "train" not in roles:
@@ -107,7 +129,7 @@ def prepare(arguments: Arguments, partition: PartitionConfig | None, checkpoint:
         mixup_alpha=data_arguments.mixup_alpha,
         label_smoothing=training.label_smoothing_factor,
     )
-    temperature = temperature_options(pad)
+    temperature = None if is_late else temperature_options(pad)
     trainer = build_trainer(training, model, processor, sets, augmentation, partition, temperature)
     return Job(trainer, data.name, sets, names, source)
 
@@ -156,11 +178,11 @@ def read_images(
     return sets
 
 
-def close(job: Job, measured: dict[str, float], folder: str) -> None:
+def close(job: Job, measured: dict[str, float], folder: str, before: Before | None) -> None:
     """Print the table of the three networks and how to load this one from `folder`."""
     model, side = job.trainer.model, side_of(job.trainer.processing_class)
     report = size_report(model, side)
-    rows = closing_rows(model, variant_of(model.config), report, folder, measured, plain="static")
+    rows = closing_rows(model, variant_of(model.config), report, folder, measured, plain="static", before=before)
     counted = "dynamic convolutions" if report.work_per == "image" else "feed-forward layers"
     print_closing(rows, folder, auto_class="AutoModelForImageClassification", per=report.work_per, counted=counted)
 

@@ -53,18 +53,20 @@ def build_trainer(
     sets: dict[str, PixelSet],
     augmentation: Augmentation,
     partition: PartitionConfig | None,
-    temperature: dict[str, float],
+    temperature: dict[str, float] | None,
 ) -> AugmentingTrainer:
     """The Trainer, ready to train: with `partition` its model is partitioned.
 
     Raises PADNetError for options that do not suit, before the partition.
-    `temperature` holds the arguments of TemperatureCallback; a sigmoid attention has none unless they are given.
+    `temperature` holds the arguments of TemperatureCallback; a sigmoid attention has none unless they are given. With
+    None it stays as it is.
     """
     check_measured(training, ("accuracy",))
     if training.do_train:
         check_last_batch(model, training, len(sets["train"]), side_of(processor))
     callbacks = []
-    if variant_of(model.config) != "static" and (temperature or getattr(model.config, "attention", "") == "softmax"):
+    has_default = variant_of(model.config) != "static" and getattr(model.config, "attention", "") == "softmax"
+    if temperature or (temperature is not None and has_default):
         callbacks.append(TemperatureCallback(**temperature))
 
     def build() -> AugmentingTrainer:

@@ -11,6 +11,7 @@ from transformers import PreTrainedModel
 
 from padnet_hf.adapters.sparse import trained_parameters
 from padnet_hf.jobs.adapting import base_of
+from padnet_hf.jobs.late_partition import Before
 from padnet_hf.jobs.networks import size_report, variant_of
 from padnet_hf.method.report import PartitionReport, Size
 
@@ -18,17 +19,18 @@ WIDTH = 100
 _COMPUTED = " *"
 
 
-def close(model: Module, metrics: dict[str, float], folder: str, auto_class: str) -> None:
+def close(model: Module, metrics: dict[str, float], folder: str, auto_class: str, before: Before | None = None) -> None:
     """Print the table of the three networks, and of an adapter, and how to load a model of texts from `folder`.
 
     Args:
         model: what the run made; with an adapter on it, PEFT's.
         metrics: by name.
         auto_class: name of the Auto class that loads it.
+        before: the trained fully dynamic network, if the partition came late.
     """
     if isinstance(model, PreTrainedModel):
         report = size_report(model, auto_class)
-        rows = closing_rows(model, variant_of(model.config), report, folder, metrics)
+        rows = closing_rows(model, variant_of(model.config), report, folder, metrics, before=before)
     else:
         adapter, where = adapter_row(model, folder, metrics), base_of(folder)
         model = model.unload()
@@ -44,10 +46,12 @@ def closing_rows(
     folder: str,
     metrics: dict[str, float],
     plain: str = "dense",
+    before: Before | None = None,
 ) -> list[tuple[str, ...]]:
     """Rows of network, parameters, bytes on disk, multiply-adds, metric.
 
-    The network of this run has its files' size and its metric; the others have computed sizes, marked, and "-".
+    The network of this run has its files' size and its metric, and so has the one that was partitioned late; others
+    have computed sizes, marked, and "-".
 
     Args:
         model: what the run made, stored in `folder`.
@@ -55,6 +59,7 @@ def closing_rows(
         report: the sizes of all three, None for a model that has no dynamic form.
         metrics: by name, for the network of the run.
         plain: what the network without dynamic layers is called.
+        before: the trained fully dynamic network, if the partition came late.
     """
     forms: dict[str, Size | None] = dict.fromkeys((plain, "fully dynamic", "partitioned"))
     if report is not None:
@@ -67,6 +72,8 @@ def closing_rows(
             stored = weights_size(folder)
             cells = (f"{model.num_parameters():,}", f"{stored:,}" if stored else cells[1], cells[2])
         rows.append((name, *cells, format_metrics(metrics) if name == own else "-"))
+        if before is not None and name == "fully dynamic":
+            rows[-1] = (name, cells[0], f"{weights_size(before.folder):,}", cells[2], format_metrics(before.metrics))
     return rows
 
 

@@ -21,6 +21,9 @@ from padnet_hf.hub.whole_files import is_unfinished, write_json
 logger = logging.getLogger(__name__)
 
 RUN_CONFIG = "run_config.json"
+TRAINED = "trained"
+"""Where the fully dynamic network lies that a late partition begins with: a run in a folder of its own."""
+
 _MAY_DIFFER = frozenset(
     (
         "num_train_epochs", "max_steps", "max_eval_samples", "max_predict_samples", "validation_file", "test_file",
@@ -47,7 +50,7 @@ _RESULTS = (
     "tokenizer.json", "tokenizer_config.json", "vocab.txt", "special_tokens_map.json", "preprocessor_config.json",
     "generation_config.json", "chat_template.jinja",
     "per_class_accuracy*.json", "confusion_matrix*.png", "README.md", "modeling_padnet.py",
-    "base", "adapter_config.json", "adapter_model.safetensors",
+    "base", "adapter_config.json", "adapter_model.safetensors", TRAINED,
 )  # fmt: skip
 """What a run leaves behind, of whichever script: one may replace the other's."""
 
@@ -55,8 +58,8 @@ _PARTS = ("optimizer.*", "scheduler.pt", "rng_state*.pth")
 """What a checkpoint needs beside weights and state, so that training goes on as if it had not been interrupted."""
 
 
-def check_output_dir(folder: str, *, making: bool, resuming: bool, overwrite: bool) -> None:
-    """Raise PADNetError if the model to be made would stand among other results."""
+def check_output_dir(folder: str, *, making: bool, resuming: bool, overwrite: bool, source: str | None = None) -> None:
+    """Raise PADNetError if the model to be made would stand among other results; `source` is what it begins with."""
     path = Path(folder)
     if path.exists() and not path.is_dir():
         raise PADNetError(f"--output_dir {folder} is a file: give a folder, new or empty")
@@ -71,9 +74,11 @@ def check_output_dir(folder: str, *, making: bool, resuming: bool, overwrite: bo
             "--resume_from_checkpoint and --overwrite_output_dir exclude each other: the first continues the run in "
             "--output_dir, the second removes it"
         )
-    if not making or resuming or not path.is_dir() or all(is_unfinished(found) for found in path.iterdir()):
+    if not making or resuming or not path.is_dir():
         return
-    if overwrite and not (path / RUN_CONFIG).is_file():
+    if all(is_unfinished(found) or _holds(found, source) for found in path.iterdir()):
+        return
+    if overwrite and not any((run / RUN_CONFIG).is_file() for run in (path, path / TRAINED)):
         raise PADNetError(
             f"--output_dir {folder} holds other things than a run of a training script (no {RUN_CONFIG}), which "
             "--overwrite_output_dir does not remove: give another folder"
@@ -187,11 +192,17 @@ def write_run_config(
     write_json(Path(folder, RUN_CONFIG), {"padnet_hf": version, "options": dict(options), **read})
 
 
-def remove_earlier_run(folder: str) -> None:
-    """Remove what a run leaves behind, and nothing else; last what says that the folder holds a run.
+def remove_earlier_run(folder: str, source: str | None = None) -> None:
+    """Remove what a run leaves behind, but not the model that the next one begins with, and nothing else.
 
-    So a removal that was interrupted can be repeated.
+    Last goes what says that the folder holds a run, so a removal that was interrupted can be repeated.
     """
     for pattern in (*(name for name in _RESULTS if name != RUN_CONFIG), RUN_CONFIG):
         for path in Path(folder).glob(pattern):
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
+            if not _holds(path, source):
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def _holds(path: Path, source: str | None) -> bool:
+    """Whether a folder is the source, or has it somewhere in it."""
+    return source is not None and Path(source).resolve().is_relative_to(path.resolve())

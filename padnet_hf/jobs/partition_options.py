@@ -1,7 +1,7 @@
 """The options of a partition, the same in every script."""
 
-from dataclasses import dataclass, fields
-from typing import Any, ClassVar, Literal
+from dataclasses import dataclass, fields, replace
+from typing import Any, ClassVar, Literal, Self
 
 from transformers import TrainingArguments
 
@@ -23,6 +23,8 @@ _FIELDS = {
     "imp_static_values": "static_values",
 }
 """Option -> field of PartitionConfig."""
+
+_TIMING = ("partition_when", "recovery_steps")
 
 
 @dataclass
@@ -50,6 +52,11 @@ class PartitionOptions:
         "copy does not keep are left out of it."
     )
 
+    partition_when: Literal["before", "after"] | None = option(
+        "Partition before the training, or after it, when copies differ and the choice can go by that (before)."
+    )
+    recovery_steps: int | None = option("Steps of training after a late partition (0).")
+
     # A script's own: what its plain network is called, which option keeps a network fully dynamic, which options only a
     # network with dynamic layers has, and fields of PartitionConfig that have another default.
     plain: ClassVar[str] = "dense"
@@ -69,6 +76,20 @@ class PartitionOptions:
         """Options that were given a value."""
         return {item.name for item in fields(self) if getattr(self, item.name) is not None}
 
+    @property
+    def is_late(self) -> bool:
+        """Whether the fully dynamic network is trained, and partitioned afterwards."""
+        return self.use_pad and self.partition_when == "after"
+
+    def fully_dynamic(self) -> Self:
+        """The options of the training before a late partition."""
+        idle = dict.fromkeys((*_FIELDS, *_TIMING))
+        return replace(self, use_pad=False, **idle, **{self.dynamic_option: True})
+
+    def trained(self) -> Self:
+        """The options of a late partition, once there is what it begins with."""
+        return replace(self, **dict.fromkeys(_TIMING))
+
 
 def partition_config(options: PartitionOptions, seed: int) -> PartitionConfig | None:
     """The partition asked for, None without --use_pad. Raises PADNetError for values and combinations not allowed."""
@@ -79,7 +100,7 @@ def partition_config(options: PartitionOptions, seed: int) -> PartitionConfig | 
             f"--use_pad and --{dynamic} exclude each other (the first partitions, the second stays fully dynamic): "
             "leave out one of them"
         )
-    idle = set() if options.use_pad else options.given.intersection(_FIELDS)
+    idle = set() if options.use_pad else options.given.intersection((*_FIELDS, *_TIMING))
     if options.variant == options.plain:
         idle |= options.given.intersection(options.layer_options)
     for name in sorted(idle):
@@ -90,8 +111,19 @@ def partition_config(options: PartitionOptions, seed: int) -> PartitionConfig | 
         )
     if not options.use_pad:
         return None
+    _check_recovery(options)
     chosen = {name: getattr(options, key) for key, name in _FIELDS.items() if key in options.given}
     return PartitionConfig(seed=seed, **options.partition_defaults | chosen)
+
+
+def _check_recovery(options: PartitionOptions) -> None:
+    steps = options.recovery_steps
+    if steps is None:
+        return
+    if not options.is_late:
+        raise PADNetError(f"--recovery_steps {steps} has no effect: add --partition_when after")
+    if steps < 0:
+        raise PADNetError(f"--recovery_steps is {steps}, but must be at least 0: give such a number, or leave it out")
 
 
 def partition_options(config: PartitionConfig | None) -> dict[str, Any]:

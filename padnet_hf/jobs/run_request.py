@@ -110,7 +110,8 @@ def check_run(
             "--model_name_or_path"
         )
     folder = str(training.output_dir)
-    check_output_dir(folder, making=making, resuming=asked is not None, overwrite=overwrite)
+    source = options.get("model_name_or_path")
+    check_output_dir(folder, making=making, resuming=asked is not None, overwrite=overwrite, source=source)
     checkpoint = find_checkpoint(asked, folder)
     if checkpoint is not None:
         check_same_run(options, checkpoint)

@@ -30,7 +30,7 @@ def start_run(trainer: Trainer, options: Mapping[str, Any], *, resuming: bool, c
     if trainer.is_world_process_zero():
         folder = str(trainer.args.output_dir)
         if not resuming:
-            remove_earlier_run(folder)
+            remove_earlier_run(folder, options.get("model_name_or_path"))
         write_run_config(folder, options, __version__, columns.to_dict() if columns else None)
         report_partition(trainer.model, folder)
     trainer.accelerator.wait_for_everyone()

@@ -44,7 +44,7 @@ def of_tensors(named: Iterable[tuple[str, Tensor]], layers: Sequence[str]) -> di
     """The same from a model's tensors, one after the other, and the names of its PAD layers."""
     sums = {layer: [0.0, 0.0] for layer in layers}
     for name, copies in named:
-        layer = next((layer for layer in layers if not layer or name.startswith(f"{layer}.")), None)
+        layer = next((layer for layer in layers if not layer or name.startswith(f"{layer}.")), None)  # "": the model
         if layer is not None and name.endswith(".dynamic"):
             for number, value in enumerate(_distances(copies)):
                 sums[layer][number] += value

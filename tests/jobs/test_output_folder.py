@@ -207,3 +207,16 @@ def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr("os.access", lambda path, mode: False)  # as for anyone but root
     with pytest.raises(PADNetError, match="is no folder that you may write to"):
         check(tmp_path / "new" / "run")
+
+
+def test_a_run_may_begin_with_what_lies_in_its_folder_and_does_not_remove_it(tmp_path: Path) -> None:
+    source = tmp_path / "trained"
+    source.mkdir()
+    check_output_dir(str(tmp_path), making=True, resuming=False, overwrite=False, source=str(source / "checkpoint-3"))
+    with pytest.raises(PADNetError, match="holds other results"):
+        check_output_dir(str(tmp_path), making=True, resuming=False, overwrite=False, source="elsewhere")
+    write_run_config(str(tmp_path), {}, "1")
+    remove_earlier_run(str(tmp_path), str(source))
+    assert [path.name for path in tmp_path.iterdir()] == ["trained"]
+    remove_earlier_run(str(tmp_path))
+    assert not any(tmp_path.iterdir())

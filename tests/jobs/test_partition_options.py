@@ -58,6 +58,9 @@ def test_masks_of_each_copy_and_units_left_out_are_asked_for() -> None:
         ({"use_pad": True, "dynamic_ratio": float("nan")}, "dynamic_ratio is nan"),
         ({"masks": "per_copy"}, "--masks per_copy has no effect on a static network: add --use_pad$"),
         ({"use_pad": True, "masks": "per_copy", "granularity": "unit"}, "static_values='none'"),
+        ({"partition_when": "after"}, "--partition_when after has no effect on a static network: add --use_pad$"),
+        ({"use_pad": True, "recovery_steps": 3}, "--recovery_steps 3 has no effect: add --partition_when after$"),
+        ({"use_pad": True, "partition_when": "after", "recovery_steps": -1}, "is -1, but must be at least 0"),
     ],
 )
 def test_combinations_and_values_that_are_refused(options: dict, message: str) -> None:

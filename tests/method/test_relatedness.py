@@ -34,6 +34,11 @@ def test_copies_that_differ_are_told_with_how_far(caplog: pytest.LogCaptureFixtu
     assert f"by up to {100 * apart / energy:.2g} % of a layer's energy" in message
 
 
+def test_a_layer_by_itself_is_a_model_too() -> None:
+    layer = ToyModel().layers[0]
+    assert relatedness(layer) == {"": pytest.approx(relatedness(nn.ModuleList([layer]))["0"])}
+
+
 def test_copies_that_are_equal_are_not_told_of(caplog: pytest.LogCaptureFixture) -> None:
     model = ToyModel(equal_copies=True)
     assert relatedness(model) == {"layers.0": 0, "layers.1": 0}

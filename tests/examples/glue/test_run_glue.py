@@ -1,5 +1,6 @@
 import json
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -73,6 +74,39 @@ def test_report_and_config_agree_on_what_is_dynamic(run: Run, files: Files, tmp_
     assert report["dynamic_ratio"] == pytest.approx(0.5, abs=1e-3)
     assert report["record"]["mask_hash"] == config["partition"]["mask_hash"]
     assert len(report["layers"]) == 2
+
+
+LATE = ["--use_pad", "--num_experts", "4", "--partition_when", "after", "--imp_batches", "2", "--do_train", "--do_eval"]
+
+
+def test_a_late_partition_shows_both_networks_and_goes_on_where_it_was_killed(
+    run: Run, files: Files, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = [*own(files(), "train", "validation"), *LATE, "--max_steps", "4", "--recovery_steps", "2"]
+    options += ["--learning_rate", "0.01", "--save_strategy", "steps", "--save_steps", "2"]
+    run(*options)
+    printed = capsys.readouterr().out.split("What this run made")[-1]
+    assert all(re.search(rf"{name} +[\d,]+ +[\d,]+ +[\d,]+ +accuracy", printed) for name in ("dynamic", "partitioned"))
+    out, record = tmp_path / "out", json.loads((tmp_path / "out" / "config.json").read_text())["partition"]
+    assert (record["criterion"], record["static_values"]) == ("fisher", "fisher")
+    done = (out / "model.safetensors").read_bytes()
+
+    for path in (out / "checkpoint-2", out / "trained" / "checkpoint-4"):
+        shutil.rmtree(path)
+    (out / "trained" / "train_results.json").unlink()  # as if killed while the first network was trained
+    run(*options, "--resume_from_checkpoint", "last")
+    assert (out / "model.safetensors").read_bytes() == done
+    (out / "model.safetensors").unlink()  # as if killed in recovery
+    run(*options, "--resume_from_checkpoint", "last")
+    assert (out / "model.safetensors").read_bytes() == done
+
+
+def test_a_late_partition_needs_no_recovery(run: Run, files: Files, tmp_path: Path) -> None:
+    run(*own(files(), "train", "validation", "test"), *LATE, "--max_steps", "2", "--do_predict")
+    assert (tmp_path / "out" / "predict_results_files.txt").exists()
+    assert not (tmp_path / "out" / "trained" / "predict_results_files.txt").exists()
+    assert AutoModelForSequenceClassification.from_pretrained(tmp_path / "out").is_partitioned
+    assert not AutoModelForSequenceClassification.from_pretrained(tmp_path / "out" / "trained").is_partitioned
 
 
 def glue_folder(folder: Path, task_name: str) -> Path:

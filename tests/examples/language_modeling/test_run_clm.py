@@ -177,3 +177,16 @@ def test_bf16_trains_and_measures(run: Run, text_file: str) -> None:
     metrics = run(*VARIANTS["partitioned"], "--train_file", text_file, "--do_train", "--do_eval", "--max_steps", "2",
                   "--bf16")  # fmt: skip
     assert 1 < metrics["eval_perplexity"] < 1000
+
+
+def test_a_new_model_is_trained_and_partitioned_afterwards(
+    run: Run, tiny_llama: str, text_file: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    new = ["--config_name", tiny_llama, "--tokenizer_name", tiny_llama, "--train_file", text_file, "--num_experts", "4"]
+    run(*new, "--use_pad", "--granularity", "unit", "--partition_when", "after", "--recovery_steps", "2",
+        "--max_steps", "4", "--do_train", "--do_eval")  # fmt: skip
+    printed = capsys.readouterr().out.split("What this run made")[-1]
+    assert len(re.findall(r"perplexity [\d.]+", printed)) == 2
+    record = json.loads((tmp_path / "out" / "config.json").read_text())["partition"]
+    assert (record["criterion"], record["static_values"], record["scope"]) == ("fisher", "fisher", "layer")
+    assert AutoModelForCausalLM.from_pretrained(tmp_path / "out").is_partitioned

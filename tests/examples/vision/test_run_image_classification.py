@@ -277,3 +277,17 @@ def test_a_partition_that_fails_leaves_the_folder_empty(
     with pytest.raises(PADNetError, match="finite"):
         run("--use_pad", *NARROW, *own(folders(), "train"), "--do_train")
     assert not (tmp_path / "out").exists() or list((tmp_path / "out").iterdir()) == []
+
+
+@pytest.mark.parametrize("steps", ["0", "2"])
+def test_a_late_partition_recovers_at_the_temperature_that_training_ended_with(
+    steps: str, run: Run, folders: Folders, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = [*NARROW, *own(folders(count=4), "train", "validation"), "--use_pad", "--num_kernels", "2", "--do_train"]
+    options += ["--do_eval", "--max_steps", "4", "--temperature_final", "2.5", "--partition_when", "after"]
+    run(*options, "--recovery_steps", steps)
+    printed = capsys.readouterr().out.split("What this run made")[-1]
+    assert all(re.search(rf"{name} +[\d,]+ +[\d,]+ +[\d,]+ +accuracy", printed) for name in ("dynamic", "partitioned"))
+    config = json.loads((tmp_path / "out" / "config.json").read_text())
+    assert config["temperature"] == json.loads((tmp_path / "out/trained/config.json").read_text())["temperature"] == 2.5
+    assert (config["partition"]["criterion"], config["partition"]["static_values"]) == ("fisher", "fisher")
