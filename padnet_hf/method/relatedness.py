@@ -27,8 +27,8 @@ def relatedness(model: nn.Module) -> dict[str, float]:
 def of_tensors(named: Iterable[tuple[str, Tensor]], layers: Sequence[str]) -> dict[str, float]:
     """The same from a model's tensors, one after the other, and the names of its PAD layers."""
     sums = {layer: [0.0, 0.0] for layer in layers}
-    for name, copies in named:
-        layer = next((layer for layer in layers if name.startswith(f"{layer}.")), None)
+    for name, copies in named:  # a layer by itself has no name
+        layer = next((layer for layer in layers if name.startswith(f"{layer}." if layer else layer)), None)
         if layer is not None and name.endswith(".dynamic"):
             for number, value in enumerate(_distances(copies)):
                 sums[layer][number] += value
