@@ -81,12 +81,10 @@ def _check(model: PreTrainedModel, wanted: DistributedConfig) -> None:
             "draw numbers for its own tokens, and all further dropout would differ between them: load the model with "
             "expert_dropout=0.0."
         )
-    for name, kind in (("tp_size", "tensor"), ("ep_size", "expert")):
-        if getattr(wanted, name) > 1 and not getattr(config, f"base_model_{name[:2]}_plan", None):
-            raise PADNetError(
-                f"{name} is {getattr(wanted, name)}, but {type(model).__name__} has no plan for {kind} parallelism: "
-                "leave it out."
-            )
+    if wanted.tp_size > 1 and not config.base_model_tp_plan:
+        raise PADNetError(
+            f"tp_size is {wanted.tp_size}, but {type(model).__name__} has no plan for tensor parallelism: leave it out."
+        )
     for name, what in (("num_attention_heads", "attention heads"), ("num_key_value_heads", "heads of keys and values")):
         heads = getattr(config, name, wanted.tp_size)
         if heads % wanted.tp_size:

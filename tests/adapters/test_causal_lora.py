@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 from padnet_hf import PADNetError, PartitionConfig, lora_config, partition, restore_masks, sparsify_adapter
 from padnet_hf.models.pad_model import PADModelMixin
 from tests.adapters.conftest import logits, train
-from tests.models.samples import HEADS, inputs_of, labels_of, set_apart, small_pad
+from tests.models.samples import HEADS, UPCYCLED, inputs_of, labels_of, set_apart, small_pad
 
 CAUSAL = "AutoModelForCausalLM"
 FAMILIES = [dense for dense, auto_class in HEADS if auto_class == CAUSAL]
@@ -81,7 +81,9 @@ def test_the_adapter_holds_all_that_was_trained_and_no_head(dense: str, tmp_path
     assert adapted.peft_config["default"].task_type == "CAUSAL_LM"
     moving = {name for name, parameter in adapted.named_parameters() if parameter.requires_grad}
     assert {name for name in moving if "lora_" not in name} == {
-        f"base_model.model.model.layers.{layer}.mlp.router.modules_to_save.default.weight" for layer in (0, 1)
+        f"base_model.model.model.layers.{layer}.mlp.router.modules_to_save.default.weight"
+        for layer in (0, 1)
+        if dense in UPCYCLED
     }
     adapted.save_pretrained(tmp_path / "adapter")
     loaded = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(tmp_path / "base"), tmp_path / "adapter")

@@ -13,6 +13,7 @@ from padnet_hf import (
     PADBertModel,
     PADLlamaConfig,
     PADLlamaModel,
+    PADMixtralModel,
     PADNetError,
     PADQwen3ForCausalLM,
     PADResNetConfig,
@@ -80,3 +81,9 @@ def test_a_resnet_has_nothing_to_shard() -> None:
     model = empty(PADResNetForImageClassification, embedding_size=8, hidden_sizes=[8], depths=[1])
     with pytest.raises(PADNetError, match="PADResNetForImageClassification has no plan for tensor parallelism"):
         PADResNetForImageClassification.maybe_distribute_model(model, DistributedConfig(tp_size=2), None)
+
+
+def test_trained_mixtures_have_no_plans() -> None:
+    model = empty(PADMixtralModel, num_hidden_layers=1)
+    with pytest.raises(PADNetError, match="tp_size is 2, but PADMixtralModel has no plan for tensor parallelism"):
+        PADMixtralModel.maybe_distribute_model(model, DistributedConfig(tp_size=2), None)

@@ -10,6 +10,8 @@ from transformers import (
     GPT2ForSequenceClassification,
     LlamaConfig,
     LlamaForCausalLM,
+    MixtralConfig,
+    MixtralForCausalLM,
     RobertaConfig,
     RobertaForSequenceClassification,
 )
@@ -17,6 +19,7 @@ from transformers import (
 from padnet_hf import (
     PADBertForSequenceClassification,
     PADLlamaForCausalLM,
+    PADMixtralForCausalLM,
     PADNetError,
     PartitionConfig,
     partition,
@@ -78,3 +81,16 @@ def test_how_experts_are_computed_is_no_option_of_a_dense_network() -> None:
             LlamaConfig(), "here", Pad(experts_implementation="eager"), auto_class="AutoModelForCausalLM", lacks="",
             resuming=False,
         )  # fmt: skip
+
+
+def test_a_trained_mixture_becomes_a_network_with_its_own_experts() -> None:
+    fields = {"num_key_value_heads": 2, "num_local_experts": 4, "architectures": ["MixtralForCausalLM"]}
+    mixture = MixtralForCausalLM(MixtralConfig(**SMALL, **fields))
+    asked = {"auto_class": "AutoModelForCausalLM", "lacks": "writes no text", "resuming": False}
+    check_network(mixture.config, "folder", Pad(use_moe=True), **asked)
+    model = as_network(mixture, Pad(use_moe=True), "AutoModelForCausalLM")
+    assert type(model) is PADMixtralForCausalLM
+    assert model.num_parameters() == mixture.num_parameters()
+    assert size_report(mixture, "AutoModelForCausalLM").fully_dynamic.parameters == mixture.num_parameters()
+    with pytest.raises(PADNetError, match=r"--num_experts 8 has no .* experts that are taken as they were"):
+        check_network(mixture.config, "folder", Pad(use_moe=True, num_experts=8), **asked)

@@ -1,5 +1,6 @@
 """From a dense model that is not just the counterpart: other labels, other heads, subclasses, compiled models."""
 
+import copy
 import logging
 from pathlib import Path
 from typing import Any
@@ -132,7 +133,9 @@ def test_the_files_and_the_places_of_a_model_change_nothing(
     again = upcycled.from_pretrained(tmp_path / "pad", dtype=dtype, **LOADING[way])
     inputs = inputs_of(stock)
     assert len(list((tmp_path / "pad").glob("model-*.safetensors"))) > 2
-    assert torch.equal(again(**inputs).logits, found[0](**inputs).logits)
+    # A file's tensors lie at other addresses, and matrix kernels round by alignment: move them to fresh memory first.
+    one, other = (copy.deepcopy(some)(**inputs).logits for some in (again, found[0]))
+    assert torch.equal(one, other)
 
 
 def test_a_model_that_is_left_on_the_disk_in_part_is_refused(tmp_path: Path) -> None:
