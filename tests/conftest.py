@@ -14,6 +14,7 @@ from torch import Tensor
 from transformers import AutoTokenizer, BertForSequenceClassification, set_seed
 
 from padnet_hf import PADBertForSequenceClassification, PartitionConfig, partition
+from tests.models.samples import SIBLINGS
 
 collect_ignore = [
     "peer_suite"
@@ -26,10 +27,16 @@ STANDS_FOR_ITSELF = {"olmoe": ("test_invariants", "test_mixtures", "test_generat
 """Trained mixtures -> files that run them; in others Mixtral stands for them, and `make test-thorough` runs them."""
 
 
+LEFT_FOR_LATER = ("test_as_modules", "test_step_loss")
+"""Files in which families stand for their siblings, too."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        dense = item.callspec.params.get("dense") if hasattr(item, "callspec") else None
-        if isinstance(dense, str) and item.path.stem not in STANDS_FOR_ITSELF.get(dense, (item.path.stem,)):
+        dense, file = item.callspec.params.get("dense") if hasattr(item, "callspec") else None, item.path.stem
+        if isinstance(dense, str) and (
+            file not in STANDS_FOR_ITSELF.get(dense, (file,)) or (dense in SIBLINGS and file in LEFT_FOR_LATER)
+        ):
             item.add_marker(pytest.mark.thorough)
 
 

@@ -25,7 +25,7 @@ def tiny_llama(folder: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:`gradient_checkpointing` is deprecated:FutureWarning")  # the default of TRL 1.16
 def test_snippets_run_one_after_the_other(minilm_folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert len(SNIPPETS) == 6
+    assert len(SNIPPETS) == 8
     (tmp_path / "bert-base-uncased").symlink_to(minilm_folder)
     tiny_llama(tmp_path / "meta-llama" / "Llama-3.2-1B-Instruct")
     monkeypatch.chdir(tmp_path)
