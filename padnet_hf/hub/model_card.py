@@ -145,6 +145,7 @@ def _values(folder: Path, config: PreTrainedConfig, report: PartitionReport, rep
         "auto_class": auto_class_of(config),
         "partitioned": bool(record),
         "picture": (folder / PICTURE).exists(),
+        "is_trained_mixture": config.seam.has_copies,
         "num_layers": len(report.layers),
         "layers": kind.layers,
         "kind": config.copies,

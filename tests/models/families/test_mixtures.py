@@ -28,6 +28,8 @@ from transformers import (
 )
 
 from padnet_hf import Experts, PADNetError, PartitionConfig, lora_config, partition, relatedness
+from padnet_hf.hub.inspection import inspect_checkpoint
+from padnet_hf.hub.model_card import write_card
 from padnet_hf.method.layer import pad_weights
 from padnet_hf.models.pad_model import PADModelMixin
 from padnet_hf.models.registry import family_of, has_family
@@ -260,3 +262,13 @@ def test_a_quantised_checkpoint_is_refused_before_its_weights_are_read(dense: st
     file.write_text(json.dumps({**json.loads(file.read_text()), "quantization_config": quantised}))
     with pytest.raises(PADNetError, match=rf"the '{dense}' model is quantised \(.* of 'fp8'\), but PAD layers"):
         pad_class(dense, CAUSAL).from_dense(tmp_path)
+
+
+@pytest.mark.parametrize(("dense", "word"), [("mixtral", "Made of"), ("llama", "Upcycled from")])
+def test_the_card_says_what_was_done_to_the_base(dense: str, word: str, tmp_path: Path) -> None:
+    model = pad_class(dense, CAUSAL).from_dense(small_dense(dense, CAUSAL))
+    model.config.base_model = "org/base"
+    model.save_pretrained(tmp_path)
+    found = inspect_checkpoint(tmp_path)
+    card = write_card(tmp_path, found.config, found.report, repository="org/name")
+    assert f"{word} [org/base]" in str(card)
