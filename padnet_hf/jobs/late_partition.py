@@ -49,13 +49,14 @@ def run_in_order(run: Run[Arguments], arguments: Arguments, recorded: Options[Ar
     Args:
         arguments: of the script: among others one with `model_name_or_path`, one with `overwrite_output_dir`,
             PartitionOptions and TrainingArguments.
-        recorded: the options that a run's run_config.json records.
+        recorded: gives the options that a run's run_config.json records. Raises PADNetError for any that is wrong.
 
     Raises PADNetError for options that do not go together, before anything is trained.
     """
     pad, training = _of(arguments, PartitionOptions), _of(arguments, TrainingArguments)
     if not pad.is_late:
         return run(arguments)
+    recorded(arguments)  # a mistake in the partition shows before the training
     _check(arguments, pad, training)
     first = _first(arguments, pad, training)
     folder = Path(_of(first, TrainingArguments).output_dir)

@@ -11,7 +11,7 @@ from padnet_hf import PADNetError
 from padnet_hf.jobs.command_line import option
 from padnet_hf.jobs.late_partition import Before, run_in_order
 from padnet_hf.jobs.output_folder import RUN_CONFIG
-from padnet_hf.jobs.partition_options import PartitionOptions
+from padnet_hf.jobs.partition_options import PartitionOptions, partition_config
 
 
 @dataclass
@@ -97,6 +97,7 @@ class Script:
 
 def recorded(arguments: Any) -> dict[str, Any]:
     model, _, _, pad, training = arguments
+    partition_config(pad, training.seed)
     return {"model_name_or_path": model.model_name_or_path, "seed": training.seed, "use_pad": pad.use_pad}
 
 
@@ -185,6 +186,14 @@ def test_combinations_that_are_refused(asked: Any, given: dict[str, Any], messag
     script = Script()
     with pytest.raises(PADNetError, match=message):
         run_in_order(script, asked(**given), recorded)
+    assert not script.calls
+
+
+def test_a_mistake_in_the_partition_shows_before_anything_is_trained(asked: Any) -> None:
+    script = Script()
+    for options in ({"dynamic_ratio": 1.5}, {"masks": "per_copy", "granularity": "unit"}, {"recovery_steps": -1}):
+        with pytest.raises(PADNetError, match=r"1\.5|static_values='none'|at least 0"):
+            run_in_order(script, asked(options), recorded)
     assert not script.calls
 
 
