@@ -34,6 +34,9 @@ def ways(ratios: Sequence[float]) -> Iterator[dict[str, Any]]:
         yield {"dynamic_ratio": ratio, "criterion": "snip", "static_values": "mean"}
         for granularity in ("element", "unit"):
             yield {"dynamic_ratio": ratio, "granularity": granularity, "criterion": "fisher", "static_values": "fisher"}
+        own = {"masks": "per_copy", "criterion": "fisher"}
+        yield {"dynamic_ratio": ratio, **own, "static_values": "fisher"}
+        yield {"dynamic_ratio": ratio, "granularity": "unit", **own, "static_values": "none"}
 
 
 @torch.no_grad()

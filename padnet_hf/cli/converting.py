@@ -130,9 +130,8 @@ def partition_into(
     max_shard_size: str = MAX_SHARD_SIZE,
 ) -> PartitionReport:
     """Partition a model loaded from `source`, and save it."""
-    report = partition(
-        model, batches, config, undo="none"
-    )  # the source stays, and nobody needs this model after an error
+    # Nobody needs this model after an error, and the source is still there.
+    report = partition(model, batches, config, undo="none")
     _write(model, source, target, type(model.config).processing_class, max_shard_size, report)
     return report
 

@@ -39,7 +39,7 @@ def test_every_way_is_measured_on_all_rows(
 
 
 def test_ways_are_partitions_that_exist() -> None:
-    assert len({PartitionConfig(**fields) for fields in ways([0.3, 0.1])}) == 3 + 2 * 4
+    assert len({PartitionConfig(**fields) for fields in ways([0.3, 0.1])}) == 3 + 2 * 6
 
 
 def test_accuracy_and_loss_are_over_rows_and_not_over_batches() -> None:
