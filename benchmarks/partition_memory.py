@@ -59,7 +59,7 @@ def main(argv: Sequence[str] | None = None, sizes: dict[str, int] = SIZES) -> No
     own = {"masks": "per_copy", "static_values": "none"} if options.leave_out else {}
     config = PartitionConfig(granularity=options.granularity, scope="layer", num_rounds=1, num_batches=1, **own)
     size, most = measure(sizes, config, options.undo)
-    print(f"{size / 2**20:,.0f} MiB, at most {most / 2**20:,.0f} MiB while it is partitioned: {most / size:.2f} times")
+    print(f"{size / 2**20:,.1f} MiB, at most {most / 2**20:,.1f} MiB while it is partitioned: {most / size:.2f} times")
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ def test_the_peak_is_said_by_the_models_own_bytes(options: list[str], capsys: py
     main(options, SMALL)
     printed = capsys.readouterr().out.replace(",", "")
     size, most, times = map(float, re.findall(r"\d+(?:\.\d+)?", printed))
-    assert times == pytest.approx(most / size, rel=0.2)
+    assert times == pytest.approx(most / size, rel=0.1)
     assert times >= 1
 
 
