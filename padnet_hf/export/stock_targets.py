@@ -148,6 +148,15 @@ class GraniteMoeShared(StockTarget):
         return state
 
 
+def _routed(mlp: str, parts: Parts) -> State:
+    """Router and experts of a block with this name, as most of transformers' mixtures call them."""
+    return {
+        f"{mlp}.gate.weight": parts.router,
+        f"{mlp}.experts.gate_up_proj": parts.gate_up,
+        f"{mlp}.experts.down_proj": parts.down,
+    }
+
+
 class _GatedSharedExpert(StockTarget):
     """Qwen's mixtures. The gate of their shared expert is one half for weights of zero, so its output is doubled."""
 
@@ -163,10 +172,7 @@ class _GatedSharedExpert(StockTarget):
 
     def layer(self, prefix: str, parts: Parts) -> State:
         mlp = f"{prefix}mlp"
-        return {
-            f"{mlp}.gate.weight": parts.router,
-            f"{mlp}.experts.gate_up_proj": parts.gate_up,
-            f"{mlp}.experts.down_proj": parts.down,
+        return _routed(mlp, parts) | {
             f"{mlp}.shared_expert.gate_proj.weight": parts.shared_gate,
             f"{mlp}.shared_expert.up_proj.weight": parts.shared_up,
             f"{mlp}.shared_expert.down_proj.weight": 2 * parts.shared_down,
@@ -237,12 +243,7 @@ class _Itself(StockTarget):
         return dense
 
     def layer(self, prefix: str, parts: Parts) -> State:
-        mlp = f"{prefix}mlp"
-        return {
-            f"{mlp}.gate.weight": parts.router,
-            f"{mlp}.experts.gate_up_proj": parts.gate_up,
-            f"{mlp}.experts.down_proj": parts.down,
-        }
+        return _routed(f"{prefix}mlp", parts)
 
 
 class Mixtral(_Itself):

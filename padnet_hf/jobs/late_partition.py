@@ -125,12 +125,12 @@ def _first(arguments: Arguments, pad: PartitionOptions, training: TrainingArgume
 
 def _measured(first: Arguments, folder: Path) -> Arguments:
     """Of an evaluation that the first run did not come to."""
-    pad, training = _of(first, PartitionOptions), _of(first, TrainingArguments)
+    nothing_asked = type(_of(first, PartitionOptions))()
     return _with(
         first,
         _from(first, folder),
-        type(pad)(),
-        _changed(training, do_train=False, resume_from_checkpoint=None),
+        nothing_asked,
+        _changed(_of(first, TrainingArguments), do_train=False, resume_from_checkpoint=None),
     )
 
 

@@ -115,10 +115,9 @@ def partition_config(options: PartitionOptions, seed: int) -> PartitionConfig | 
         return None
     _check_recovery(options)
     chosen = {name: getattr(options, key) for key, name in _FIELDS.items() if key in options.given}
-    defaults = {name: value for name, value in options.partition_defaults.items() if name != "dynamic_ratio"}
-    if options.target_size is None:
-        defaults = options.partition_defaults
-    return PartitionConfig(seed=seed, **defaults | chosen)
+    if options.target_size is not None:  # takes the place of a script's own ratio
+        chosen.setdefault("dynamic_ratio", None)
+    return PartitionConfig(seed=seed, **options.partition_defaults | chosen)
 
 
 def _check_recovery(options: PartitionOptions) -> None:

@@ -4,7 +4,7 @@ Axis letters: E copies, N elements of one copy, U units of one copy.
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Literal
@@ -94,10 +94,8 @@ def undone_on_error(static_value: StaticValue = mean_of, undo: Undo = "memory") 
     """
     converted: list[tuple[PADWeight, torch.nn.Parameter, Granularity, Tensor]] = []
     lost = False
-    with TemporaryDirectory(prefix="padnet-") as folder:
-
-        def file_of(number: int) -> Path:
-            return Path(folder, f"{number}.safetensors")
+    files: dict[int, Path] = {}
+    with TemporaryDirectory(prefix="padnet-") if undo == "file" else nullcontext("") as folder:
 
         def convert(weight: PADWeight, mask: Tensor, granularity: Granularity) -> None:
             nonlocal lost
@@ -105,7 +103,8 @@ def undone_on_error(static_value: StaticValue = mean_of, undo: Undo = "memory") 
             state = partitioned_state(weight, mask, granularity, static_value)
             again = copies_are_equal(original.detach()) and not (mask.dim() == 2 and granularity == "unit")
             if not again and undo == "file":
-                save_file({"dynamic": original.detach()}, file_of(len(converted)))
+                files[len(converted)] = Path(folder, f"{len(converted)}.safetensors")
+                save_file({"dynamic": original.detach()}, files[len(converted)])
             lost |= not again and undo == "none"
             converted.append((weight, original, weight.granularity, mask))
             weight.become(state, granularity)
@@ -119,8 +118,8 @@ def undone_on_error(static_value: StaticValue = mean_of, undo: Undo = "memory") 
                 error.add_note("The model is half partitioned now, as undo is 'none': load it again.")
                 raise
             for number, (weight, original, granularity, mask) in enumerate(converted):
-                if file_of(number).exists():
-                    original.data = load_file(file_of(number), device=str(weight.values.device))["dynamic"]
+                if number in files:
+                    original.data = load_file(files[number], device=str(weight.values.device))["dynamic"]
                 elif original.numel() == 0:
                     original.data = _unpartitioned(weight, mask)
                 weight.become({"dynamic": original}, granularity)
