@@ -79,7 +79,7 @@ def test_a_checkpoint_can_be_replaced_by_its_own_partition(padnet: Padnet, sourc
     assert files_of(folder) == files_of(tmp_path / "there")
 
 
-def _no_room(*args: object) -> None:
+def _no_room(*args: object, **options: object) -> None:
     raise OSError(errno.ENOSPC, "No space left on device")
 
 
