@@ -27,15 +27,18 @@ STANDS_FOR_ITSELF = {"olmoe": ("test_invariants", "test_mixtures", "test_generat
 """Trained mixtures -> files that run them; in others Mixtral stands for them, and `make test-thorough` runs them."""
 
 
-LEFT_FOR_LATER = ("test_as_modules", "test_step_loss")
-"""Files in which families stand for their siblings, too."""
+TAKES_LONG = ("test_as_modules", "test_step_loss", "test_tools")
+"""Files in which a family of each kind stands for all: others are left to `make test-thorough`."""
+
+LEFT_FOR_LATER = (*SIBLINGS, "distilbert", "electra", "mobilenet_v2", "roberta")
+"""Families that others stand for there: BERT for the encoders of its make, ResNet for convolutions."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         dense, file = item.callspec.params.get("dense") if hasattr(item, "callspec") else None, item.path.stem
         if isinstance(dense, str) and (
-            file not in STANDS_FOR_ITSELF.get(dense, (file,)) or (dense in SIBLINGS and file in LEFT_FOR_LATER)
+            file not in STANDS_FOR_ITSELF.get(dense, (file,)) or (dense in LEFT_FOR_LATER and file in TAKES_LONG)
         ):
             item.add_marker(pytest.mark.thorough)
 

@@ -9,7 +9,7 @@ from benchmarks.formats import main
 from tests.export.models import small
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_every_format_has_a_row_and_finished_rows_are_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     checkpoint, data, document = tmp_path / "bert_unit" / "full_tuning", tmp_path / "task", tmp_path / "deploy.md"
     small("bert-unit", vocab_size=len(WORDS)).save_pretrained(checkpoint)
