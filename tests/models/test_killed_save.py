@@ -36,7 +36,7 @@ def killed_at(number, module, name, folder):
 for folder in sys.argv[1:]:
     where, number = folder.split("-")[1:]
     module, function = (modeling_utils, "safe_save_file") if where == "writing" else (os, "replace")
-    print(killed_at(int(number), module, function, folder))
+    print(killed_at(int(number), module, function, folder), flush=True)  # or each process after it would print it too
 """
 
 
