@@ -68,18 +68,12 @@ def main(argv: list[str] | None = None) -> None:
     _check(options)
     folder = Path(options.output_dir)
     _start(options, folder)
-    if not (folder / TEXT / "validation.jsonl").exists():  # the last that is written
-        write_splits(folder / TEXT, options.max_files)
-    if not (folder / TOKENIZER).exists():
-        with filled_whole(folder / TOKENIZER) as unfinished:
-            train_tokenizer(_texts(folder / TEXT / "train.jsonl"), options.vocab_size).save_pretrained(unfinished)
-    shape = f"{options.config_overrides},max_position_embeddings={options.block_size}"
-    new = ["--model_type", "llama", "--config_overrides", shape, "--tokenizer_name", str(folder / TOKENIZER)]
-    _train(options, folder / DENSE, options.max_steps, "2e-3", 1, *new)
+    prepare_text(options, folder)
+    train_stage(options, folder / DENSE, options.max_steps, "2e-3", 1, *new_model(options, folder))
     more = options.more_steps or max(1, options.max_steps // 3)
     start = ["--model_name_or_path", str(folder / DENSE)]
-    _train(options, folder / DENSE_ON, more, "1e-3", 2, *start)
-    _train(options, folder / PAD, more, "1e-3", 2, *start, *PARTITION)
+    train_stage(options, folder / DENSE_ON, more, "1e-3", 2, *start)
+    train_stage(options, folder / PAD, more, "1e-3", 2, *start, *PARTITION)
     rows = {f"dense, {options.max_steps} steps": folder / DENSE, f"dense, {more} more": folder / DENSE_ON}
     print_comparison(rows | {f"partitioned, {more} more": folder / PAD})
     _export(folder / PAD, folder / STOCK)
@@ -112,13 +106,28 @@ def _start(options: DemoArguments, folder: Path) -> None:
     write_run_config(str(folder), asked, __version__)
 
 
+def prepare_text(options: DemoArguments, folder: Path) -> None:
+    """Write the library's source, and train the tokenizer, where they are not there yet."""
+    if not (folder / TEXT / "validation.jsonl").exists():  # the last that is written
+        write_splits(folder / TEXT, options.max_files)
+    if not (folder / TOKENIZER).exists():
+        with filled_whole(folder / TOKENIZER) as unfinished:
+            train_tokenizer(_texts(folder / TEXT / "train.jsonl"), options.vocab_size).save_pretrained(unfinished)
+
+
+def new_model(options: DemoArguments, folder: Path) -> tuple[str, ...]:
+    """Options of run_clm.py for a new model of the shape that was asked for."""
+    shape = f"{options.config_overrides},max_position_embeddings={options.block_size}"
+    return ("--model_type", "llama", "--config_overrides", shape, "--tokenizer_name", str(folder / TOKENIZER))
+
+
 def _texts(path: Path) -> Iterator[str]:
     with path.open(encoding="utf-8") as rows:
         for row in rows:
             yield json.loads(row)["text"]
 
 
-def _train(options: DemoArguments, folder: Path, steps: int, rate: str, seed: int, *which: str) -> None:
+def train_stage(options: DemoArguments, folder: Path, steps: int, rate: str, seed: int, *which: str) -> None:
     """One run of run_clm.py, unless it is done; from its last whole checkpoint if it was interrupted."""
     if (folder / _MARK).exists():
         logger.info("%s is done already", folder)

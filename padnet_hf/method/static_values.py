@@ -37,11 +37,11 @@ def zeros_of(weight: PADWeight) -> Tensor:
     return torch.zeros_like(weight.dynamic[0])
 
 
-def weighted_by(shares: Shares) -> StaticValue:
+def weighted_by(counted: Shares) -> StaticValue:
     """The mean of the copies, weighted unit by unit."""
 
     def value(weight: PADWeight) -> Tensor:
-        return weighted_mean(weight.dynamic.detach(), map(weight.layout.along_units, shares[weight]))
+        return weighted_mean(weight.dynamic.detach(), map(weight.layout.along_units, counted[weight]))
 
     return value
 
@@ -58,8 +58,14 @@ def weighted(
 
     Raises PADNetError if a batch gives no loss, or one that is not finite.
     """
-    weigh = _shares_by_gradients if values == "fisher" else _shares_by_usage
-    return weighted_by(weigh(model, batches, on_batch))
+    return weighted_by(shares(values, model, batches, on_batch))
+
+
+def shares(
+    values: StaticValues, model: nn.Module, batches: Sequence[Batch], on_batch: Callable[[], object] = lambda: None
+) -> Shares:
+    """By what "fisher" or "usage" weights the copies. Call it inside `no_trace`. Raises PADNetError as `weighted`."""
+    return (_shares_by_gradients if values == "fisher" else _shares_by_usage)(model, batches, on_batch)
 
 
 def _shares_by_gradients(model: nn.Module, batches: Sequence[Batch], on_batch: Callable[[], object]) -> Shares:

@@ -14,10 +14,10 @@ SOURCES = (
 
 
 @cache
-def code_version(root: Path = ROOT) -> str:
-    """Twelve hexadecimal digits. Comments, docstrings and layout do not count."""
+def code_version(root: Path = ROOT, sources: tuple[str, ...] = SOURCES) -> str:
+    """Twelve hexadecimal digits, over the folders `sources`. Comments, docstrings and layout do not count."""
     digest = hashlib.sha256()
-    for folder in SOURCES:
+    for folder in sources:
         for path in sorted((root / folder).rglob("*.py")):
             digest.update(str(path.relative_to(root)).encode())
             digest.update(_bare(path.read_text(encoding="utf-8")).encode())

@@ -27,3 +27,13 @@ def disagreement(weight: Scored) -> Tensor:
         away = gradient.float() - mean
         lost.addcmul_(away, away)
     return lost
+
+
+@register_criterion("fisher_pruning")
+def fisher_pruning(weight: Scored) -> Tensor:
+    """sum_e g_e^2 Theta_e^2: what the loss rises by, to second order, if the element becomes 0 (Theis et al. 2018)."""
+    total = torch.zeros(weight.copies.shape[1:], dtype=torch.float32, device=weight.copies.device)
+    for copy, gradient in zip(weight.copies, weight.gradients, strict=True):
+        product = copy.float() * gradient.float()
+        total.addcmul_(product, product)
+    return total
