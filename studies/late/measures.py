@@ -99,8 +99,11 @@ def _glue(task: str, logits: torch.Tensor, labels: torch.Tensor) -> float:
 
 
 def recover(model: PreTrainedModel, batches: Sequence[Batch], rate: float) -> None:
-    """A step of AdamW on each batch, the learning rate falling from `rate` to zero."""
+    """A step of AdamW on each batch, the learning rate falling from `rate` to zero; without the balance loss, which
+    would count experts that are gone.
+    """
     model.train()
+    model.config.balance_loss_coef = 0.0
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=rate, betas=(0.9, 0.95), weight_decay=0.0)
     schedule = get_linear_schedule_with_warmup(optimizer, len(batches) // 10, len(batches))
