@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from transformers import set_seed
 
 from tests.peer_suite.sdist import SdistError, provide_tests
 from tests.peer_suite.tally import Tally
@@ -38,3 +39,12 @@ def pytest_pycollect_makeitem(collector: pytest.Collector, name: str, obj: objec
     """Leave out suites in forms that nobody asked for."""
     is_left_out = not getattr(obj, "by_default", True) and not collector.config.getoption("--all-forms")
     return [] if is_left_out else None
+
+
+@pytest.fixture(autouse=True)
+def _same_inputs_every_time() -> None:
+    """transformers' tests draw inputs from a generator that starts anywhere, and a few fail with one in thousands."""
+    from transformers_own_tests.test_modeling_common import global_rng
+
+    global_rng.seed(0)
+    set_seed(0)
