@@ -32,15 +32,16 @@ NOTHING_DYNAMIC = ("mean", "usage", "fisher")
 """Static values of one dense network made of all copies."""
 
 _SHARED, _OWN = {"static_values": "fisher"}, {"masks": "per_copy"}
+_RANDOM = {"criterion": "random", "static_values": "mean"}
 PARTITIONS: dict[str, dict[str, Any]] = {
-    "random, element": {"criterion": "random", "static_values": "mean"},
-    "random, unit": {"criterion": "random", "static_values": "mean", "granularity": "unit"},
+    "random, element": _RANDOM,
+    "random, unit": {"granularity": "unit", **_RANDOM},
     "element": _SHARED,
     "unit": {"granularity": "unit", **_SHARED},
     "element, masks per copy": {**_OWN, **_SHARED},
     "unit, others left out": {"granularity": "unit", **_OWN, "static_values": "none"},
 }
-"""Fields of PartitionConfig."""
+"""Fields of PartitionConfig. With masks of each copy the ratio follows from the bytes, so that all store the same."""
 
 DROPS = {
     f"drop experts by {words}{', over all layers' if over_all else ''}": {"by": by, "over_all": over_all}
@@ -71,19 +72,35 @@ def _partition(
     ratio: float, fields: dict[str, Any], model: PreTrainedModel, batches: Sequence[Batch], found: Statistics
 ) -> int:
     """In one round: with copies that differ it was level with three."""
+    if fields.get("masks") == "per_copy":
+        ratio = _own_ratio(model, ratio, is_element="granularity" not in fields)
     config = PartitionConfig(dynamic_ratio=ratio, num_batches=len(batches), num_rounds=1, **fields)
     return partition(model, batches, config, progress=False, undo="none").current.bytes
+
+
+def _own_ratio(model: PreTrainedModel, ratio: float, *, is_element: bool) -> float:
+    """What each copy may keep for itself in the bytes of one mask for all: by element all static values are stored,
+    and a bit for each value of each copy; by unit nothing else.
+    """
+    copies, stored = rivals.copies_stored(model, ratio)
+    return (stored - 1 - copies / 32 if is_element else stored) / copies
 
 
 def _rival(change: Callable[[PreTrainedModel, Sequence[Batch], Statistics], float]) -> Change:
     """Of a change that returns the share of the experts that it would store."""
 
     def with_bytes(model: PreTrainedModel, batches: Sequence[Batch], found: Statistics) -> int:
-        experts = sum(weight.dynamic.nbytes for weight in pad_weights(model).values())
-        whole = model.partition_report().current.bytes
-        return round(whole - (1 - change(model, batches, found)) * experts)
+        before = {share: _bytes(model, share) for share in (0.0, 1.0)}
+        share = change(model, batches, found)
+        return round(before[0.0] + share * (before[1.0] - before[0.0]))
 
     return with_bytes
+
+
+def _bytes(model: PreTrainedModel, share: float) -> int:
+    """Of a fully dynamic model, if it stored this share of its experts."""
+    experts = sum(weight.dynamic.nbytes for weight in pad_weights(model).values())
+    return round(model.partition_report().current.bytes - (1 - share) * experts)
 
 
 def _drop(ratio: float, how: dict[str, Any], model: PreTrainedModel, _: Sequence[Batch], found: Statistics) -> float:
