@@ -17,11 +17,11 @@ from benchmarks.results import environment
 from benchmarks.suite import BENCHES, Options, bench_named, run_bench
 from benchmarks.targets import Target
 
-SLOW = ("checkpoints", "serving")
+LONGER = {"checkpoints": [pytest.mark.slow], "serving": [pytest.mark.thorough]}
 HERE = [name for name in BENCHES if name != "vllm_server"]  # tests/serving/test_vllm_bench.py has the other
 
 
-@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] * (n in SLOW)) for n in HERE])
+@pytest.mark.parametrize("name", [pytest.param(name, marks=LONGER.get(name, [])) for name in HERE])
 def test_the_quick_form_measures_every_part(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     main([name, "--quick", "--output", str(tmp_path)])
     found = json.loads((tmp_path / f"{name}.json").read_text())

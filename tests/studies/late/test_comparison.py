@@ -148,6 +148,14 @@ def test_rows_of_another_version_of_the_code_do_not_mix(tmp_path: Path) -> None:
         late_partition.main(["run", "--work", str(tmp_path), "--tasks", "sst2"])
 
 
+def test_the_documents_commands_are_understood() -> None:
+    document = (networks.ROOT / "docs" / "late_partition.md").read_text(encoding="utf-8")
+    commands = [line.split("#")[0].split() for line in document.splitlines() if line.startswith("python -m ")]
+    parsed = [late_partition.parse(words[3:]) for words in commands]
+    assert [options.command for options in parsed] == ["run", "run", "run", "report"]
+    assert {task for options in parsed[:3] for task in options.tasks} == {*networks.TEXTS, *networks.LANGUAGE}
+
+
 @pytest.mark.slow
 def test_networks_are_trained_once_by_the_examples_scripts(
     data_dir: Path, tiny_bert: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
