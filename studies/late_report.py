@@ -1,9 +1,10 @@
 """The rows of late partitions as tables, and as one picture."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import mean
 
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
@@ -113,22 +114,23 @@ def _loss(rows: Rows, way: tuple[str, float], tasks: Sequence[str]) -> str:
 
 def _gap(rows: Rows, way: tuple[str, float], task: str) -> str:
     """How far the loss is above the fully dynamic network's, the best way of dropping experts at this ratio being 1."""
-    if way[1] in (0.0, _FULL_SIZE):
-        return ""
-    drops = [of for of in rows.ways([task]) if of[0].startswith("drop") and of[1] == way[1]]
-    return f"{_above(rows, way, task) / min(_above(rows, drop, task) for drop in drops):.2f}" if drops else ""
+    above = _above(rows, way, task)
+    drops = [_above(rows, of, task) for of in rows.ways([task]) if of[0].startswith("drop") and of[1] == way[1]]
+    return f"{above / min(drops):.2f}" if drops and above is not None else ""
 
 
-def _above(rows: Rows, way: tuple[str, float], task: str) -> float:
-    own, whole = (rows.values(one, [task], "loss")[task] for one in (way, (WHOLE, _FULL_SIZE)))
-    return mean(own[seed] - whole[seed] for seed in own)
+def _above(rows: Rows, way: tuple[str, float], task: str) -> float | None:
+    """None where it is not measured yet."""
+    own, whole = (rows.values(one, [task], "loss").get(task, {}) for one in (way, (WHOLE, _FULL_SIZE)))
+    seeds = own.keys() & whole.keys()
+    return mean(own[seed] - whole[seed] for seed in seeds) if seeds else None
 
 
-_COLORS: dict[str, Callable[[str], bool]] = {
-    "#1b9e77": lambda name: name.startswith("drop"),
-    "#7570b3": lambda name: name.startswith("merge"),
-    "#666666": lambda name: name.startswith(("mean and", "prune", "dense", "nothing")),
-}
+_STYLES = {
+    "random": ("#fdbf6f", "os"), "drop": ("#1b9e77", "osD^"), "merge": ("#7570b3", "os"), "mean and": ("#444444", "D"),
+    "prune": ("#999999", "s"), "nothing": ("#444444", "v^P"), "": ("#d95f02", "osD^"),
+}  # fmt: skip
+"""Beginning of a name -> color, and markers of those that begin so; "" for our own."""
 
 
 def draw(rows: Sequence[Row], code: str | None, path: Path) -> None:
@@ -136,20 +138,29 @@ def draw(rows: Sequence[Row], code: str | None, path: Path) -> None:
     found = Rows(_of_version(rows, code))
     panels = [("classifiers", [t for t in TEXTS if found.seeds[t]]), *((task, [task]) for task in LANGUAGE)]
     panels = [(title, tasks) for title, tasks in panels if tasks and all(found.seeds[task] for task in tasks)]
-    figure = Figure(figsize=(4.6 * len(panels), 5.2), layout="constrained")
+    figure = Figure(figsize=(4.4 * len(panels) + 0.6, 5.6), layout="constrained")
     FigureCanvasAgg(figure)
-    for axes, (title, tasks) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
-        names = dict.fromkeys(name for name, _ in found.ways(tasks) if name not in (WHOLE, "dense"))
-        for number, name in enumerate(names):
-            ways = [way for way in found.ways(tasks) if way[0] == name]
-            gaps = [mean(_above(found, way, task) for task in tasks) for way in ways]
-            color = next((color for color, fits in _COLORS.items() if fits(name)), "#d95f02")
-            axes.plot([found.share(way, tasks) for way in ways], gaps, "osDv^P"[number % 6] + "-", color=color,
-                      label=name, markersize=5, linewidth=0.8)  # fmt: skip
-        axes.axhline(0, color="#444444", linewidth=0.8)
+    all_axes = figure.subplots(1, len(panels), squeeze=False)[0]
+    for axes, (title, tasks) in zip(all_axes, panels, strict=True):
+        _panel(axes, found, tasks)
         axes.set(title=title, xlabel="bytes of the model (fully dynamic: 1)", ylabel="loss above fully dynamic")
-        axes.grid(linewidth=0.3)
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.legend(fontsize=6, frameon=False)
+    handles = dict(item for axes in all_axes for item in zip(*axes.get_legend_handles_labels()[::-1], strict=True))
+    figure.legend(
+        handles.values(), handles.keys(), loc="outside lower left", ncols=2 * len(panels), frameon=False, fontsize=7
+    )
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110)
+
+
+def _panel(axes: Axes, rows: Rows, tasks: Sequence[str]) -> None:
+    """A line for each way, over what it was measured at on all these tasks."""
+    markers = {beginning: iter(of) for beginning, (_, of) in _STYLES.items()}
+    for name in dict.fromkeys(name for name, _ in rows.ways(tasks) if name not in (WHOLE, "dense")):
+        beginning = next(one for one in _STYLES if name.startswith(one))
+        above = {way: [_above(rows, way, task) for task in tasks] for way in rows.ways(tasks) if way[0] == name}
+        points = [(rows.share(way, tasks), mean(values)) for way, values in above.items() if None not in values]
+        style = {"color": _STYLES[beginning][0], "marker": next(markers[beginning]), "label": name}
+        axes.plot(*zip(*points, strict=True), **style, markersize=5, linewidth=0.8) if points else None
+    axes.axhline(0, color="#444444", linewidth=0.8)
+    axes.grid(linewidth=0.3)
+    axes.spines[["top", "right"]].set_visible(False)
