@@ -42,7 +42,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     running.add_argument("--tasks", nargs="+", choices=(*TEXTS, *LANGUAGE), default=(*TEXTS, *LANGUAGE), metavar="TASK")
     running.add_argument("--seeds", nargs="+", type=int, default=(1, 2, 3))
     running.add_argument("--nice", type=int, default=0, help="how far other work goes first, 0 to 19")
-    reporting.add_argument("--code", help="show this version of the code, not the latest")
+    reporting.add_argument("--code", help="show this version of the code, not the one with the most rows")
     reporting.add_argument("--fill", nargs="+", type=Path, default=[], metavar="FILE", help="documents")
     return parser.parse_args(argv)
 

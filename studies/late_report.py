@@ -48,24 +48,27 @@ def sections(rows: Sequence[Row], code: str | None) -> dict[str, str]:
 
     Raises PADNetError if there is no such version of the code.
     """
-    shown = _of_version(rows, code)
-    found, cells = Rows(shown), len({(row.task, row.seed) for row in shown})
-    text = {"late_origin": f"Rows: {len(shown)}, on {cells} trained networks, of code {shown[0].code}."}
-    if any(found.seeds[task] for task in TEXTS):
-        text["late_texts"] = texts_table(found)
-    if any(found.seeds[task] for task in LANGUAGE):
-        text["late_language"] = language_table(found)
-    return text
+    found, origins = {}, []
+    for name, tasks, make in (("late_texts", TEXTS, texts_table), ("late_language", LANGUAGE, language_table)):
+        shown = of_version(rows, tasks, code)
+        if shown:
+            networks = len({(row.task, row.seed) for row in shown})
+            origins.append(f"{len(shown)} on {networks} {_KINDS[tasks]}, of code {shown[0].code}")
+            found[name] = make(Rows(shown))
+    return {"late_origin": f"Rows: {'; '.join(origins)}.", **found}
 
 
-def _of_version(rows: Sequence[Row], code: str | None) -> list[Row]:
-    """Those of this version of the code, or of the latest."""
+_KINDS = {TEXTS: "classifiers", LANGUAGE: "language models"}
+
+
+def of_version(rows: Sequence[Row], tasks: Sequence[str], code: str | None) -> list[Row]:
+    """Those on these tasks of this version of the code, or of the one that has the most of them."""
     known = versions(rows)
     if not known or (code and code not in known):
-        raise PADNetError(
-            f"there are no rows of the code {code or 'at all'}, but of {', '.join(known) or 'none'}: `run` makes them"
-        )
-    return [row for row in rows if row.code == (code or known[-1])]
+        names = ", ".join(sorted(known)) or "none"
+        raise PADNetError(f"there are no rows of the code {code or 'at all'}, but of {names}: `run` makes them")
+    of_tasks = [row for row in rows if row.task in tasks]
+    return [row for row in of_tasks if row.code == (code or versions(of_tasks)[0])]
 
 
 def texts_table(rows: Rows) -> str:
@@ -135,7 +138,7 @@ _STYLES = {
 
 def draw(rows: Sequence[Row], code: str | None, path: Path) -> None:
     """The loss above the fully dynamic network's against bytes, a panel for each kind of network."""
-    found = Rows(_of_version(rows, code))
+    found = Rows([row for tasks in _KINDS for row in of_version(rows, tasks, code)])
     panels = [("classifiers", [t for t in TEXTS if found.seeds[t]]), *((task, [task]) for task in LANGUAGE)]
     panels = [(title, tasks) for title, tasks in panels if tasks and all(found.seeds[task] for task in tasks)]
     figure = Figure(figsize=(4.4 * len(panels) + 0.6, 5.6), layout="constrained")

@@ -12,6 +12,7 @@ from importlib import import_module
 from pathlib import Path
 
 import torch
+from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoTokenizer, PreTrainedModel, get_linear_schedule_with_warmup
 
 from padnet_hf import PartitionConfig
@@ -46,7 +47,7 @@ def data_of(case: Case, folder: Path, data_dir: Path | None, recovery_steps: int
     else:
         source = str(data_dir / case.task)
         training = _sentences(source, "train", folder, seen, case.seed)
-        validation = _sentences(source, "validation", folder, _ALL, seed=0)
+        validation = by_length(_sentences(source, "validation", folder, _ALL, seed=0))
     return Data(training[:CALIBRATION], training[CALIBRATION:], validation)
 
 
@@ -54,6 +55,21 @@ def _sentences(source: str, split: str, folder: Path, count: int, seed: int) -> 
     """32 rows each."""
     drawn = PartitionConfig(num_batches=count, seed=seed)
     return list(calibration_batches(source, str(folder), read_config(folder), drawn, split=split, max_length=64))
+
+
+def by_length(batches: Sequence[Batch]) -> list[Batch]:
+    """The same rows in batches of like length: less padding is computed."""
+    rows = []
+    for batch in batches:
+        for number, length in enumerate(batch["attention_mask"].sum(dim=1).tolist()):
+            rows.append({name: v[number, :length] if v.dim() == 2 else v[number] for name, v in batch.items()})
+    rows.sort(key=lambda row: len(row["input_ids"]))
+    parts = [rows[start : start + 32] for start in range(0, len(rows), 32)]
+    return [{name: _together([row[name] for row in part]) for name in part[0]} for part in parts]
+
+
+def _together(values: list[torch.Tensor]) -> torch.Tensor:
+    return pad_sequence(values, batch_first=True) if values[0].dim() else torch.stack(values)
 
 
 def _blocks(path: Path, folder: Path, count: int, seed: int) -> list[Batch]:

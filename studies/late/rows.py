@@ -1,6 +1,7 @@
 """Rows of results: one JSON line for each way on each network, appended as soon as it is measured."""
 
 import json
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -45,5 +46,5 @@ def append(folder: Path, row: Row) -> None:
 
 
 def versions(rows: Iterable[Row]) -> list[str]:
-    """Versions of the code, the latest last."""
-    return list(dict.fromkeys(row.code for row in rows))
+    """Versions of the code, the one with the most rows first."""
+    return [code for code, _ in Counter(row.code for row in rows).most_common()]

@@ -33,13 +33,17 @@ class Statistics:
 
 
 def gathered(model: nn.Module, batches: Sequence[Batch]) -> Statistics:
-    """Run the batches. Padding counts like text."""
+    """Run the batches. Padding does not count, but in the shares of usage."""
     layers = routed_layers(model)
     sums = {name: _Sums(layer) for name, layer in layers.items()}
     hooks = [layer.router.register_forward_hook(sums[name].add) for name, layer in layers.items()]
     try:
         with torch.no_grad(), no_trace(model, ()):
-            run_batches(model, batches)
+            for batch in batches:
+                mask = batch.get("attention_mask", torch.ones_like(batch["input_ids"]))
+                for of in sums.values():
+                    of.counts = mask.flatten().bool()
+                run_batches(model, [batch])
     finally:
         for hook in hooks:
             hook.remove()
@@ -55,7 +59,9 @@ def gathered(model: nn.Module, batches: Sequence[Batch]) -> Statistics:
 
 
 class _Sums:
-    """Over the tokens of one layer."""
+    """Over the tokens of one layer, of those that the mask `counts`, (T,) bool, says."""
+
+    counts: Tensor
 
     def __init__(self, layer: PADFeedForward) -> None:
         experts = layer.experts.num_experts
@@ -64,9 +70,10 @@ class _Sums:
         self.products = torch.zeros(experts, experts, dtype=torch.float64)
 
     def add(self, router: NoisyTopKRouter, inputs: tuple[Tensor], routing: Routing) -> None:
-        self.products += routing.logits.T.double() @ routing.logits.double()
+        logits = routing.logits[self.counts].double()
+        self.products += logits.T @ logits
         for expert in range(len(self.gates)):
-            token, slot = torch.where(routing.index == expert)
+            token, slot = torch.where((routing.index == expert) & self.counts[:, None])
             gates = routing.weights[token, slot]
             answers = self._experts(inputs[0][token], torch.full((len(token), 1), expert), torch.ones(len(token), 1))
             self.gates[expert] += gates.sum()

@@ -53,7 +53,9 @@ def test_statistics_equal_a_loop_over_tokens(model: PADModelMixin, batches: list
         hidden, routing = seen[name]
         usage, norms = torch.zeros(4, dtype=torch.float64), [[] for _ in range(4)]
         up, up_bias, down, down_bias = (weight.dynamic for weight in layer.experts.weights)
-        for token, chosen, gates in zip(hidden, routing.index.tolist(), routing.weights, strict=True):
+        counts = batches[0]["attention_mask"].flatten().bool()
+        passed = zip(hidden[counts], routing.index[counts].tolist(), routing.weights[counts], strict=True)
+        for token, chosen, gates in passed:
             for expert, gate in zip(chosen, gates, strict=True):
                 inner = layer.experts.act_fn(up[expert] @ token + up_bias[expert])
                 usage[expert] += gate.detach()
@@ -61,15 +63,16 @@ def test_statistics_equal_a_loop_over_tokens(model: PADModelMixin, batches: list
         torch.testing.assert_close(found.usage[name], 2 * usage)  # two batches
         for expert, values in enumerate(norms):
             assert found.saliency[name][expert].item() == pytest.approx(sum(values) / max(len(values), 1), rel=1e-5)
-        cosine = torch.cosine_similarity(routing.logits[:, 0], routing.logits[:, 1], dim=0)
+        cosine = torch.cosine_similarity(*routing.logits[counts, :2].T, dim=0)
         assert found.likeness[name][0, 1].item() == pytest.approx(cosine.item(), abs=1e-5)
 
 
 def test_dropping_by_usage_gives_the_answers_of_the_network_that_has_fewer_experts(
-    model: PADModelMixin, batches: list[dict], found: Statistics
+    model: PADModelMixin, batches: list[dict]
 ) -> None:
-    smaller = copy.deepcopy(model)
-    keep_most_used(smaller, batches, 3)
+    whole = [{name: value for name, value in batch.items() if name != "attention_mask"} for batch in batches]
+    found, smaller = gathered(model, whole), copy.deepcopy(model)  # there it counts padding
+    keep_most_used(smaller, whole, 3)
     assert rivals.drop(model, found, 0.6, by="usage", over_all=False) == 3 / 4  # of 2.8, to the nearest
     torch.testing.assert_close(logits(model, batches), logits(smaller, batches))
 
