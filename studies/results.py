@@ -1,8 +1,6 @@
 """Results as JSON lines, a file for each task: only ever appended to, whole or not at all."""
 
 import fcntl
-import json
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,6 +9,7 @@ from typing import Any
 
 from studies.cell.settings import Cell
 from studies.cell.tasks import TASKS
+from studies.json_lines import append_line, read_lines
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -27,27 +26,17 @@ class Row:
 def read(folder: Path) -> list[Row]:
     """All rows of a folder, the first one of each cell and version; a torn last line is no row."""
     rows: dict[tuple[Cell, str], Row] = {}
-    for path in sorted(folder.glob("*.jsonl")):
-        for line in path.read_bytes().splitlines(keepends=True):
-            if line.endswith(b"\n"):
-                values = json.loads(line)
-                cell, code = Cell.from_json(values.pop("cell")), values.pop("code")
-                if cell is not None:
-                    rows.setdefault((cell, code), Row(cell, code, values))
+    for values in read_lines(folder):
+        cell, code = Cell.from_json(values.pop("cell")), values.pop("code")
+        if cell is not None:
+            rows.setdefault((cell, code), Row(cell, code, values))
     return list(rows.values())
 
 
 def append(folder: Path, row: Row) -> None:
     """Add a row; what a killed process has left of another one is removed first."""
-    line = json.dumps({"cell": row.cell.to_json(), "code": row.code, **row.values}) + "\n"
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / f"{row.cell.task}.jsonl").open("a+b") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        file.seek(0)
-        file.truncate(file.read().rfind(b"\n") + 1)
-        file.write(line.encode())
-        file.flush()
-        os.fsync(file.fileno())
+    values = {"cell": row.cell.to_json(), "code": row.code, **row.values}
+    append_line(folder / f"{row.cell.task}.jsonl", values)
 
 
 @contextmanager

@@ -35,7 +35,6 @@ Result = TypeVar("Result")
 WeightState = dict[str, Tensor]
 """The tensors of a PADWeight by name: some of `dynamic`, `static`, `phi`, `mask_bits`."""
 
-
 _TENSORS = ("dynamic", "static", "phi", "mask_bits")
 
 

@@ -20,6 +20,7 @@ from padnet_hf.layers.router import NoisyTopKRouter, Routing
 from padnet_hf.method.layer import pad_weights
 from padnet_hf.method.scoring import Batch
 from padnet_hf.method.weight import PADWeight
+from studies.cell.arguments import fewer_copies
 from studies.cell.experts import routed_layers
 from studies.cell.methods import prune
 from studies.late.statistics import Statistics
@@ -38,15 +39,14 @@ def drop(model: nn.Module, found: Statistics, ratio: float, *, by: str, over_all
     """
     layers, (copies, stored) = routed_layers(model), copies_stored(model, ratio)
     scores = torch.stack([getattr(found, by)[name] for name in layers])
-    kept = _best_over_all(scores, stored, layers.values()) if over_all else _best_of_each(scores, nearest(stored))
+    kept = (
+        _best_over_all(scores, stored, layers.values())
+        if over_all
+        else _best_of_each(scores, fewer_copies(copies, ratio))
+    )
     for layer, stays in zip(layers.values(), kept, strict=True):
         layer.router.register_forward_hook(_Forgotten(~stays))
     return kept.sum().item() / (len(layers) * copies)
-
-
-def nearest(number: float) -> int:
-    """To the nearest whole number, halves upwards."""
-    return int(number + 0.5)
 
 
 def _best_of_each(scores: Tensor, count: int) -> Tensor:
@@ -61,7 +61,7 @@ def _best_over_all(scores: Tensor, stored: float, layers: Iterable[PADFeedForwar
     )
     ranked = scores.masked_fill(needed, torch.inf).flatten()
     kept = torch.zeros_like(needed).flatten()
-    kept[ranked.topk(nearest(len(scores) * stored)).indices] = True
+    kept[ranked.topk(int(len(scores) * stored + 0.5)).indices] = True
     return kept.view_as(needed)
 
 
@@ -83,8 +83,8 @@ def merge(model: nn.Module, found: Statistics, ratio: float, *, by: str) -> floa
 
     In the manner of M-SMoE (Li et al. 2024), without its alignment of neurons: copies of one network are aligned.
     """
-    copies, stored = copies_stored(model, ratio)
-    count = nearest(stored)
+    copies, _ = copies_stored(model, ratio)
+    count = fewer_copies(copies, ratio)
     for name, layer in routed_layers(model).items():
         heads = found.usage[name].topk(count).indices
         group = heads[found.likeness[name][:, heads].argmax(dim=1)]

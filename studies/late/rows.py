@@ -1,10 +1,11 @@
 """Rows of results: one JSON line for each way on each network, appended as soon as it is measured."""
 
-import json
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+
+from studies.json_lines import append_line, read_lines
 
 RESULTS = Path(__file__).parents[1] / "results" / "late"
 
@@ -31,18 +32,13 @@ class Row:
 
 def read(folder: Path) -> dict[tuple, Row]:
     """All rows by key; a torn last line is none."""
-    lines = (line for path in sorted(folder.glob("*.jsonl")) for line in path.read_bytes().splitlines(keepends=True))
-    rows = (Row(**json.loads(line)) for line in lines if line.endswith(b"\n"))
+    rows = (Row(**values) for values in read_lines(folder))
     return {row.key: row for row in rows}
 
 
 def append(folder: Path, row: Row) -> None:
-    """Add it to the file of its task and seed, which one process writes; what a killed one left torn is cut off."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / f"{row.task}-{row.seed}.jsonl").open("a+b") as file:
-        file.seek(0)
-        file.truncate(file.read().rfind(b"\n") + 1)
-        file.write(json.dumps(asdict(row)).encode() + b"\n")
+    """Add it to the file of its task and seed; what a killed process left torn there is cut off."""
+    append_line(folder / f"{row.task}-{row.seed}.jsonl", asdict(row))
 
 
 def versions(rows: Iterable[Row]) -> list[str]:
